@@ -1,0 +1,1 @@
+"""The forwarder, the log and its replay; owns the contract: wire, topics, control, errors."""

@@ -1,0 +1,143 @@
+"""Events and ZeroMQ frames: the one place that knows the layout. Pure.
+
+Ingest (producers to broker):  [topic, payload] | [topic, payload, meta] | [payload]
+Feed (broker to subscribers):  [topic, stamp, payload]
+Records (replies of control):  for each event  >HI topic bytes, payload bytes; stamp; topic; payload
+
+stamp, 40 bytes, >BBHIQQQq:  version 1, flags, nth (high 16 bits, low 32 bits), epoch, seq, prev, time µs
+    flags: bit 0 unlogged, bits 1-2 content type, bits 3-7 drops (see below)
+meta, 25 bytes, >QQqB:  producer (hash of its id), its own count, its clock in µs, content type
+
+`drops` is the broker's count, modulo 32, of moments at which the feed's high-water mark made it drop
+a message for some subscriber. A subscriber that sees the number change has perhaps missed something
+since the message before, and asks the log before it goes on; without it, the lost last event of a
+quiet topic is found a beat later, when later events of other topics are already out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+from broker.errors import BadPosition, MalformedFrames
+
+VERSION = 1
+STAMP = Struct(">BBHIQQQq")
+META = Struct(">QQqB")
+RECORD = Struct(">HI40s")
+MAX_PAYLOAD_BYTES = 1 << 20
+
+FLAG_UNLOGGED = 1
+DROPS_SHIFT = 3
+DROPS_MODULO = 32
+
+BEAT_TOPIC = b"$broker/beat"
+DEMAND_TOPIC = b"$broker/demand"
+SYNC_PREFIX = b"$sync/"
+BEAT_S = 1.0
+
+
+class Content(IntEnum):
+    """What a payload is, as its producer says."""
+
+    UNKNOWN = 0
+    JSON = 1
+    TEXT = 2
+    BINARY = 3
+
+
+class Stamp(NamedTuple):
+    flags: int
+    nth: int  # the topic's own count, 1 for its first event
+    epoch: int  # u64, identity of the log
+    seq: int  # place in the log, 1 for the first event of all
+    prev: int  # seq of the event before it on the same topic; what retention forgot for a first one
+    time_us: int  # µs since the Unix epoch, the broker's clock
+
+    @property
+    def drops(self) -> int:
+        return self.flags >> DROPS_SHIFT
+
+    @property
+    def content(self) -> Content:
+        return Content((self.flags >> 1) & 3)
+
+    @property
+    def is_unlogged(self) -> bool:
+        return bool(self.flags & FLAG_UNLOGGED)
+
+
+def pack_stamp(flags: int, nth: int, epoch: int, seq: int, prev: int, time_us: int) -> bytes:
+    return STAMP.pack(VERSION, flags, nth >> 32, nth & 0xFFFFFFFF, epoch, seq, prev, time_us)
+
+
+def unpack_stamp(data: bytes) -> Stamp:
+    """Raises MalformedFrames: not 40 bytes, or of another version."""
+    if len(data) != STAMP.size:
+        raise MalformedFrames("bad_stamp", f"{len(data)} bytes, want {STAMP.size}")
+    version, flags, high, low, epoch, seq, prev, time_us = STAMP.unpack(data)
+    if version != VERSION:
+        raise MalformedFrames("bad_stamp", f"version {version}, want {VERSION}")
+    return Stamp(flags, high << 32 | low, epoch, seq, prev, time_us)
+
+
+def pack_meta(producer: int, count: int, time_us: int, content: Content) -> bytes:
+    return META.pack(producer, count, time_us, content)
+
+
+def producer_hash(producer_id: str) -> int:
+    """The 64 bits that stand for a producer's id in `meta`."""
+    return int.from_bytes(blake2b(producer_id.encode(), digest_size=8).digest(), "big")
+
+
+def pack_records(events: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
+    """One frame out of many (topic, stamp, payload)."""
+    parts: list[bytes] = []
+    for topic, stamp, payload in events:
+        parts += (RECORD.pack(len(topic), len(payload), stamp), topic, payload)
+    return b"".join(parts)
+
+
+def unpack_records(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """(topic, stamp, payload) of each event in a frame of records.
+
+    Raises MalformedFrames: the frame ends in the middle of an event.
+    """
+    at, end = 0, len(data)
+    while at < end:
+        if at + RECORD.size > end:
+            raise MalformedFrames("bad_records", f"{end - at} bytes left, no whole header")
+        topic_bytes, payload_bytes, stamp = RECORD.unpack_from(data, at)
+        at += RECORD.size
+        middle = at + topic_bytes
+        after = middle + payload_bytes
+        if after > end:
+            raise MalformedFrames("bad_records", f"{end - at} bytes left of {after - at}")
+        yield data[at:middle], stamp, data[middle:after]
+        at = after
+
+
+_POSITION = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]{0,19})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a log. Its text is `epoch.seq`: JavaScript's numbers stop at 2**53, so the epoch is hex."""
+
+    epoch: int
+    seq: int  # 0 for "nothing seen"
+
+    def __str__(self) -> str:
+        return f"{self.epoch:016x}.{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Raises BadPosition."""
+        if not (match := _POSITION.fullmatch(text)) or int(match[2]) >= 1 << 64:
+            raise BadPosition(text)
+        return cls(int(match[1], 16), int(match[2]))

@@ -1,0 +1,1 @@
+"""The browsers' side: one ordered upstream, a hub, connections, and HTTP."""
