@@ -1,0 +1,1 @@
+"""How a set of processes is run: supervisord's configurations and `penstock up`."""
