@@ -5,6 +5,8 @@ PenstockError
 ├── BadPosition                   a text that is not `epoch.seq`
 ├── MalformedFrames               a peer sent bytes that are no event: drop, count by `reason`, go on
 │   └── PayloadTooLarge           more bytes than the limit
+├── BadPayload                    data that cannot be sent as JSON or text: mend it
+├── PublishTimeout                the broker takes nothing now: publish again later
 ├── BadSetting                    a setting unknown or out of range: mend the configuration
 ├── AddressInUse                  somebody else listens there
 ├── LogError                      the log cannot be used as it is
@@ -60,6 +62,22 @@ class PayloadTooLarge(MalformedFrames):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__("payload_too_large", f"{size} bytes, at most {limit} are taken")
         self.size, self.limit = size, limit
+
+
+class BadPayload(PenstockError):
+    """Data that cannot be sent as JSON or text; `why` names the place and the rule."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"bad payload: {why}")
+        self.why = why
+
+
+class PublishTimeout(PenstockError):
+    """A publisher that waits is full and the broker took nothing in time: nothing was sent, try again."""
+
+    def __init__(self, address: str, seconds: float) -> None:
+        super().__init__(f"the broker at {address} took nothing for {seconds:g} s: not sent")
+        self.address, self.seconds = address, seconds
 
 
 class BadSetting(PenstockError):
