@@ -26,10 +26,11 @@ def check_topic(name: str | bytes) -> str:
         BadTopic: `why` names the rule it breaks.
     """
     if isinstance(name, bytes):
+        raw = name
         try:
-            name = name.decode()
+            name = raw.decode()
         except UnicodeDecodeError:
-            raise BadTopic(name.decode(errors="backslashreplace"), "not UTF-8") from None
+            raise BadTopic(raw.decode(errors="backslashreplace"), "not UTF-8") from None
     if why := _fault(name):
         raise BadTopic(name, why)
     if "*" in name:

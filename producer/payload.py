@@ -1,0 +1,56 @@
+"""What a producer hands over, as payload bytes and their content type. Pure."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from broker.errors import BadPayload
+from broker.wire import Content
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(data: object) -> tuple[bytes, Content]:
+    """The payload for `data`: bytes as they are, str as UTF-8 text, anything else as JSON.
+
+    JSON is what msgspec makes of it: dict, list, tuple, numbers, bool, None, also dataclasses,
+    Structs, datetimes and the like.
+
+    Raises:
+        BadPayload: a type that JSON has no form for, a NaN or an infinity (its place is named), text
+            that is not valid Unicode, nesting without end.
+    """
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data), Content.BINARY
+    try:
+        if isinstance(data, str):
+            return data.encode(), Content.TEXT
+        payload = _encode(data)
+    except UnicodeEncodeError:
+        raise BadPayload("text that is not valid Unicode") from None
+    except RecursionError:
+        raise BadPayload("nested too deep") from None
+    except (TypeError, ValueError) as error:
+        raise BadPayload(str(error)) from None
+    # msgspec writes NaN and infinities as null without a word; an event without null has none, so
+    # that only the few with one are searched.
+    if b"null" in payload and (place := _not_finite(msgspec.to_builtins(data), "data")):
+        raise BadPayload(f"{place}: JSON has no such number")
+    return payload, Content.JSON
+
+
+def _not_finite(value: object, place: str) -> str | None:
+    """Where a NaN or an infinity stands, like `data['cpu'][0] is nan`; None if there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{place} is {value}"
+    items: list[tuple[object, object]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    for key, item in items:
+        if found := _not_finite(item, f"{place}[{key!r}]"):
+            return found
+    return None
