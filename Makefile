@@ -1,0 +1,91 @@
+# make up on a fresh clone gives a running set; the rest is for those who change it.
+# Needs Python 3.11 or newer with venv, Node 20 or newer with npm, and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CHROMIUM ?= chromium
+BENCHES := $(basename $(notdir $(wildcard tests/bench/[a-z]*.py)))
+
+# pip, npm and the browser keep their caches below HOME: without a usable one they get a place here.
+ifneq ($(shell test -n "$$HOME" -a -d "$$HOME" -a -w "$$HOME" && echo usable),usable)
+export HOME := $(CURDIR)/.venv/home
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
+.NOTPARALLEL:
+.PHONY: help up test lint types test-web test-python chromium bench pins clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make up      install what is missing, run everything, print the URL (Ctrl-C stops it)'
+	@echo 'make test    install what tests need, then lint, types and all tests'
+	@echo 'make lint    ruff alone'
+	@echo 'make types   mypy alone'
+	@echo 'make bench   speed and memory of this machine'
+	@echo 'make pins    resolve requirements/*.in again (exact versions, with hashes)'
+	@echo 'make clean   remove what was installed, built and logged'
+
+up: .venv/runtime web/node_modules/.runtime
+	@exec env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/penstock up
+
+test: lint types chromium test-web test-python
+
+lint: .venv/dev
+	$(BIN)/ruff check
+
+types: .venv/dev
+	$(BIN)/mypy
+
+test-web: web/node_modules/.dev
+	cd web && node --test
+
+test-python: .venv/dev web/node_modules/.dev chromium
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+bench: .venv/dev web/node_modules/.runtime
+	@set -e; for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name; done
+
+# Stamps: what is installed and newer than its pins is not looked at again.
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Penstock needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...'; exit 1; }
+	$(PYTHON) -m venv .venv
+	@mkdir -p .venv/home
+	@touch $@
+
+.venv/runtime: .venv/made requirements/runtime.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: .venv/runtime requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+web/node_modules/.runtime: web/package.json web/package-lock.json
+	cd web && npm ci --omit=dev --no-audit --no-fund
+	@touch $@
+
+# npm ci begins with an empty folder, so this one brings the other's packages too.
+web/node_modules/.dev: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch web/node_modules/.runtime $@
+
+chromium:
+	@command -v $(CHROMIUM) >/dev/null || { \
+		install='apt-get update && apt-get install -y --no-install-recommends chromium'; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then sh -c "$$install"; \
+		else echo "The page is tested in Debian's chromium, which is missing. As root: $$install"; exit 1; fi; }
+
+pins:
+	$(PYTHON) -m venv .venv/pins
+	.venv/pins/bin/pip install --quiet pip-tools==7.6.2
+	cd requirements && for set in runtime dev; do \
+		../.venv/pins/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
+			--no-emit-index-url --no-emit-find-links --output-file $$set.txt $$set.in || exit 1; done
+
+clean:
+	rm -rf .venv web/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find run -type f ! -name .gitignore -delete

@@ -1,0 +1,111 @@
+"""What a running supervisord says of its processes, and what these say in their logs."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from configparser import RawConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+# The unit in which a log's end is read: a ready line or an error is within it.
+TAIL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the set, as supervisord sees it."""
+
+    name: str
+    state: str  # STARTING, RUNNING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL, UNKNOWN
+    log: Path
+    why: str  # supervisord's own words on a process that did not start, else empty
+
+    @property
+    def has_failed(self) -> bool:
+        return self.state in ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
+
+
+class Supervised:
+    """The set that `config`, a supervisord configuration, describes; running or not."""
+
+    def __init__(self, config: Path) -> None:
+        parser = RawConfigParser(inline_comment_prefixes=(";",))
+        parser.read(config)
+        here = str(config.parent.resolve())
+        self.socket = Path(parser["unix_http_server"]["file"].replace("%(here)s", here)).resolve()
+        self.logs = Path(parser["supervisord"]["logfile"].replace("%(here)s", here)).resolve().parent
+
+    def maybe_pid(self) -> int | None:
+        """Of the supervisord that listens on this set's socket; None when there is none."""
+        answer = self._ask("getPID")
+        return None if answer is None else int(answer)
+
+    def processes(self) -> list[Process]:
+        """Empty while supervisord does not listen yet, or no more."""
+        return [
+            Process(
+                name=info["name"],
+                state=info["statename"],
+                log=Path(info["stdout_logfile"]),
+                why=info["spawnerr"],
+            )
+            for info in self._ask("getAllProcessInfo") or []
+        ]
+
+    def _ask(self, method: str) -> Any:
+        # A new connection each time: it is asked a few times a second for a few seconds.
+        proxy: Any = ServerProxy(
+            "http://localhost", transport=SupervisorTransport(serverurl=f"unix://{self.socket}")
+        )
+        try:
+            return getattr(proxy.supervisor, method)()
+        except (OSError, http.client.HTTPException, Fault):
+            return None
+        finally:
+            proxy("close")()
+
+
+class Logs:
+    """The processes' logs from now on: what earlier runs wrote in the same files does not count."""
+
+    def __init__(self, folder: Path) -> None:
+        self._from = {path: path.stat().st_size for path in folder.glob("*.log")}
+
+    def lines(self, path: Path) -> list[str]:
+        """The newest lines, at most TAIL_BYTES of them. Empty when there is no file yet."""
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                start = self._from.get(path, 0)
+                # Smaller than it was: it has been rotated, and all of it is new.
+                start = 0 if size < start else start
+                file.seek(max(start, size - TAIL_BYTES))
+                return file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def maybe_ready(self, path: Path) -> dict[str, str] | None:
+        """The addresses in the process's newest ready line, None while it has not said one.
+
+        Words without a name (a gateway's first address) stand under `url`.
+        """
+        for line in reversed(self.lines(path)):
+            words = line.split()
+            if words[:1] == ["ready"]:
+                return dict(word.split("=", 1) if "=" in word else ("url", word) for word in words[2:])
+        return None
+
+
+def is_ready(admin: str) -> bool:
+    """Whether the process at that admin address says so on /readyz."""
+    try:
+        with urllib.request.urlopen(f"{admin}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
+        return False

@@ -1,0 +1,157 @@
+"""The command line: one thin subcommand for each thing a person does.
+
+Nothing heavy is imported before a subcommand runs: `--help` answers at once, and the gateway patches
+the standard library before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from broker.errors import BadSetting, ControlTimeout, PenstockError
+
+EXIT_FAILURE, EXIT_UNREACHABLE, EXIT_BAD_SETTINGS, EXIT_INTERRUPTED = 1, 69, 78, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="penstock")
+def cli() -> None:
+    """Live events from any backend process to every browser.
+
+    \b
+    Example:
+      penstock up             everything on this machine, in the foreground
+      ls / | penstock lines   one event a line, to look at in the page
+    """
+
+
+@cli.command()
+@click.option("--gateways", type=click.IntRange(1, 100), help="How many gateways share the port.  [default: 2]")
+@click.option("--demo/--no-demo", default=True, help="Also run the sources demo and system.  [default: demo]")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where supervisord.conf is, with the folder run beside it.  [default: deploy]",
+)
+def up(gateways: int | None, demo: bool, folder: Path | None) -> None:
+    """Run everything in the foreground; print the URL when ready.
+
+    Ctrl-C stops all of it, a second one at once.
+
+    \b
+    Example:
+      penstock up --gateways 4 --no-demo
+    """
+    from deploy import up as deployed
+
+    sys.exit(deployed.up((folder or deployed.FOLDER).resolve(), gateways, demo))
+
+
+@cli.command()
+def broker() -> None:
+    """Run the broker.
+
+    It takes events in, keeps the log and forwards to gateways.
+
+    \b
+    Example:
+      PENSTOCK_BROKER__FEED=tcp://10.0.0.5:5556 penstock broker
+    """
+    from broker.__main__ import main
+
+    sys.exit(main())
+
+
+@cli.command()
+@click.option("--number", type=click.IntRange(0, 99), help="Its place on this host; gives its own ports.  [default: 0]")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port all gateways share.  [default: 8000]")
+@click.option("--feed", metavar="ADDRESS", help="The broker's feed.  [default: tcp://127.0.0.1:5556]")
+@click.option("--control", metavar="ADDRESS", help="The broker's control.  [default: tcp://127.0.0.1:5557]")
+def gateway(**flags: int | str | None) -> None:
+    """Run one gateway: browsers connect here.
+
+    \b
+    Example:
+      penstock gateway --number 2
+      penstock gateway --feed tcp://10.0.0.5:5556 --control tcp://10.0.0.5:5557
+    """
+    given = {f"PENSTOCK_GATEWAY__{name.upper()}": str(value) for name, value in flags.items() if value is not None}
+    # A new program in this process: the patch must come before every import, and click is here already.
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "gateway"], {**os.environ, **given})
+
+
+@cli.command()
+def demo() -> None:
+    """Publish a moving sine on the topic graph.
+
+    \b
+    Example:
+      penstock demo
+    """
+    from producer.demo import main
+
+    sys.exit(main([]))
+
+
+@cli.command()
+def system() -> None:
+    """Publish this machine's metrics.
+
+    Topics: system/HOST/cpu, memory, load, disk and network.
+
+    \b
+    Example:
+      penstock system
+    """
+    from producer.system import main
+
+    sys.exit(main([]))
+
+
+@cli.command()
+@click.option("--topic", default="lines", show_default=True, help="Where the lines go.")
+def lines(topic: str) -> None:
+    """Publish what is piped in, one event a line.
+
+    Waits when the broker is slow or away, so no line is lost.
+
+    \b
+    Example:
+      tail -f access.log | penstock lines --topic web/access
+    """
+    from producer.lines import main
+
+    sys.exit(main(["--topic", topic]))
+
+
+def main() -> None:
+    """The entry point. Exit codes: 0, 1 failure, 2 usage, 69 unreachable, 78 bad settings, 130 interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:  # what click makes of KeyboardInterrupt
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader has left, as in `penstock --help | head -1`; leave Python nothing to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
+    except PenstockError as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: PenstockError) -> int:
+    if isinstance(error, BadSetting):
+        return EXIT_BAD_SETTINGS
+    return EXIT_UNREACHABLE if isinstance(error, ControlTimeout) else EXIT_FAILURE
+
+
+if __name__ == "__main__":
+    main()

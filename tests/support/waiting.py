@@ -1,0 +1,31 @@
+"""Waiting for facts: the one place in the tests where time passes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_S = 20.0
+LOOK_EVERY_S = 0.02
+
+
+def wait_for(
+    fact: Callable[[], T | None], *, what: str | Callable[[], str], deadline_s: float = DEADLINE_S
+) -> T:
+    """The first true value of `fact`, asked again and again.
+
+    Raises:
+        AssertionError: not true within `deadline_s`; the text says `what` was waited for.
+    """
+    pause = threading.Event()
+    deadline = time.monotonic() + deadline_s
+    while True:
+        if value := fact():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {deadline_s:g} s: {what if isinstance(what, str) else what()}")
+        pause.wait(LOOK_EVERY_S)
