@@ -23,6 +23,7 @@ class Process:
 
     name: str
     state: str  # STARTING, RUNNING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL, UNKNOWN
+    pid: int  # 0 while it does not run
     log: Path
     why: str  # supervisord's own words on a process that did not start, else empty
 
@@ -52,7 +53,8 @@ class Supervised:
             Process(
                 name=info["name"],
                 state=info["statename"],
-                log=Path(info["stdout_logfile"]),
+                pid=info["pid"],
+                log=Path(info["stdout_logfile"]).resolve(),
                 why=info["spawnerr"],
             )
             for info in self._ask("getAllProcessInfo") or []
@@ -75,10 +77,10 @@ class Logs:
     """The processes' logs from now on: what earlier runs wrote in the same files does not count."""
 
     def __init__(self, folder: Path) -> None:
-        self._from = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._from = {path.resolve(): path.stat().st_size for path in folder.glob("*.log")}
 
     def lines(self, path: Path) -> list[str]:
-        """The newest lines, at most TAIL_BYTES of them. Empty when there is no file yet."""
+        """The newest lines with their ends, at most TAIL_BYTES. Empty when there is no file yet."""
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -86,20 +88,29 @@ class Logs:
                 # Smaller than it was: it has been rotated, and all of it is new.
                 start = 0 if size < start else start
                 file.seek(max(start, size - TAIL_BYTES))
-                return file.read().decode(errors="replace").splitlines()
+                return file.read().decode(errors="replace").splitlines(keepends=True)
         except FileNotFoundError:
             return []
 
     def maybe_ready(self, path: Path) -> dict[str, str] | None:
-        """The addresses in the process's newest ready line, None while it has not said one.
+        """The addresses in the process's newest ready line, None while it has not said one."""
+        return next(filter(None, map(maybe_addresses, reversed(self.lines(path)))), None)
 
-        Words without a name (a gateway's first address) stand under `url`.
-        """
-        for line in reversed(self.lines(path)):
-            words = line.split()
-            if words[:1] == ["ready"]:
-                return dict(word.split("=", 1) if "=" in word else ("url", word) for word in words[2:])
+
+def maybe_addresses(line: str) -> dict[str, str] | None:
+    """What a ready line says, by name; None for any other line.
+
+    `ready gateway[00] http://127.0.0.1:8000 own=http://127.0.0.1:8101 ...`: the first word stands
+    under `process`, one without a name under `url`.
+    """
+    words = line.split()
+    if len(words) < 2 or words[0] != "ready" or not line.endswith("\n"):
         return None
+    addresses = {"process": words[1]}
+    for word in words[2:]:
+        name, equals, value = word.partition("=")
+        addresses[name if equals else "url"] = value if equals else word
+    return addresses
 
 
 def is_ready(admin: str) -> bool:

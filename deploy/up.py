@@ -113,8 +113,8 @@ def _until_ready(
 
 
 def _failure(process: Process, logs: Logs) -> str:
-    said = [line for line in logs.lines(process.log) if line.strip()]
-    why = process.why or (said[-1] if said else "it said nothing")
+    said = [line.strip() for line in logs.lines(process.log) if line.strip()]
+    why = said[-1] if said else process.why
     return f"{process.name} failed: {why}\n  its log: {process.log}"
 
 

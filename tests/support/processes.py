@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from deploy.parent import end_with_parent
+from deploy.supervised import maybe_addresses
 from tests.support.waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ _serial = count()
 class Service:
     """One of our programs; `address` holds what its newest ready line says.
 
-    `args` are Python's (`-m broker`). Words of the ready line without a name stand under `url`.
+    `args` are Python's (`-m broker`).
     """
 
     def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
@@ -104,11 +105,7 @@ class Service:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self._process.returncode}\n{self.stderr()}")
-        for line in self.stdout().splitlines(keepends=True):
-            words = line.split()
-            if words[:1] == ["ready"] and line.endswith("\n"):
-                return dict(word.split("=", 1) if "=" in word else ("url", word) for word in words[1:])
-        return None
+        return next(filter(None, map(maybe_addresses, self.stdout().splitlines(keepends=True))), None)
 
 
 class Broker(Service):
@@ -134,13 +131,14 @@ class Gateway(Service):
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a process under test gets: nobody's own settings, our code wherever it stands."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PENSTOCK_")}
-    return {**inherited, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1", **extra}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**inherited, "PATH": path, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1", **extra}
 
 
 def broker_environment(folder: Path) -> dict[str, str]:
     """Every port picked by the kernel, the log in `folder`."""
-    ports = {f"PENSTOCK_BROKER__{name}": "tcp://127.0.0.1:*" for name in ("INGEST", "PUSH", "CONTROL", "FEED")}
-    return {**ports, "PENSTOCK_BROKER__ADMIN": "127.0.0.1:0", "PENSTOCK_BROKER__LOG": str(folder / "log.db")}
+    ports = {name: "tcp://127.0.0.1:*" for name in ("ingest", "push", "control", "feed")}
+    return _named("BROKER", {**ports, "admin": "127.0.0.1:0", "log": folder / "log.db"})
 
 
 @contextmanager

@@ -1,0 +1,68 @@
+"""`penstock up`: everything with one command, and nothing left after it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployed import Deployed, assert_nothing_left, deployed
+from tests.support.processes import Service
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def the_set(tmp_path: Path) -> Iterator[Deployed]:
+    with deployed(tmp_path) as the_set:
+        yield the_set
+
+
+def ready(the_set: Deployed, *flags: str) -> Service:
+    """`penstock up`, once it has said so."""
+    service = the_set.up(*flags)
+    line = f"Penstock is ready: {the_set.url}\n"
+    wait_for(
+        lambda: line in service.stdout(),
+        what=lambda: f"{line}{service.stdout()}{service.stderr()}{the_set.said()}",
+    )
+    return service
+
+
+def test_it_says_the_url_serves_it_and_ctrl_c_ends_it_all(the_set: Deployed) -> None:
+    up = ready(the_set)
+    processes, ports = the_set.everybody(), the_set.listening_ports()
+    with urllib.request.urlopen(the_set.url, timeout=10) as page:
+        assert page.status == 200
+
+    second = the_set.up()
+    assert second.wait() == 1
+    assert "already running" in second.stderr()
+
+    assert up.stop(signal.SIGINT) == 130
+    assert_nothing_left(processes, ports)
+
+
+def test_it_leaves_nothing_when_it_is_killed(the_set: Deployed) -> None:
+    up = ready(the_set, "--gateways", "1", "--no-demo")
+    names = [process.name for process in the_set.supervised.processes()]
+    assert names == ["broker", "gateway_00"]
+    processes, ports = the_set.everybody(), the_set.listening_ports()
+    up.kill()
+    assert_nothing_left(processes, ports)
+
+
+def test_a_busy_port_is_named_and_nothing_stays(the_set: Deployed) -> None:
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        busy = f"tcp://127.0.0.1:{somebody.getsockname()[1]}"
+        the_set.env["PENSTOCK_BROKER__FEED"] = busy
+        up = the_set.up()
+        assert up.wait() == 1
+    assert f"{busy} is in use" in up.stderr()
+    assert "broker.log" in up.stderr()
+    assert the_set.everybody() == []
