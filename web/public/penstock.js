@@ -1,0 +1,263 @@
+// Penstock's client: live events in order and once, or word of the hole.
+//
+//   import { connect } from '/penstock.js'
+//   const feed = connect()
+//   feed.subscribe('cpu/**', { history: 100, onEvent: ({ topic, data }) => console.log(topic, data) })
+//
+// This file owns the socket and the timers; what they mean is decided in ./penstock/. One WebSocket
+// carries all subscriptions; it comes back by itself, and each subscription goes on where it was.
+
+import { afterClose, backoffMs } from './penstock/backoff.js'
+import { Session } from './penstock/session.js'
+import { State, describe } from './penstock/states.js'
+import { call } from './penstock/subscription.js'
+
+export { State, describe }
+
+const PROTOCOL = 'penstock.v1'
+const WELCOME_WITHIN_MS = 15_000
+const QUIET_MS = 15_000
+const ANSWER_WITHIN_MS = 10_000
+const ASK_AGAIN_MS = 2_000
+/** A connection that stood this long was a good one: the next break starts the backoff anew. */
+const GOOD_AFTER_MS = 10_000
+const ABANDONED = { code: 1006, reason: '' }
+
+/**
+ * What the client needs of its surroundings; tests bring their own.
+ * @typedef {object} Surroundings
+ * @property {typeof WebSocket} WebSocket
+ * @property {(fn: () => void, ms: number) => any} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ * @property {() => number} now  milliseconds on a clock that does not jump
+ * @property {() => number} random
+ * @property {EventTarget | null} network  tells `online` and `offline`
+ */
+
+/** @type {() => Surroundings} */
+const ours = () => ({
+  WebSocket: globalThis.WebSocket,
+  setTimeout: (fn, ms) => globalThis.setTimeout(fn, ms),
+  clearTimeout: timer => globalThis.clearTimeout(timer),
+  now: () => performance.now(),
+  random: Math.random,
+  network: typeof globalThis.addEventListener === 'function' ? globalThis : null,
+})
+
+/** `/ws` of the page's origin. */
+function ownUrl() {
+  const url = new URL('/ws', globalThis.location.href)
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  return url.href
+}
+
+/**
+ * Connect, and stay connected until `close`.
+ * @param {string} [url] ws:// or wss://; `/ws` of the page's origin if not given
+ * @param {Partial<Surroundings>} [surroundings]
+ */
+export function connect(url, surroundings) {
+  return new Penstock(url ?? ownUrl(), { ...ours(), ...surroundings })
+}
+
+export class Penstock {
+  /** @type {import('./penstock/states.js').FeedState} */ #state = { name: State.CONNECTING }
+  /** @type {WebSocket | null} */ #socket = null
+  /** @type {any} for the welcome, the silence, the answer or the next try: one at a time */ #timer = null
+  /** @type {any} */ #askTimer = null
+  #session
+  #around
+  #listeners = new Set()
+  #heardMs = 0
+  #welcomeMs = 0
+  #attempt = 0
+
+  /** @param {string} url @param {Surroundings} surroundings */
+  constructor(url, surroundings) {
+    this.url = url
+    this.#around = surroundings
+    this.#session = new Session({
+      onWelcome: () => this.#welcome(),
+      onNotice: notice => this.#notice(notice),
+    })
+    surroundings.network?.addEventListener('online', this.#online)
+    surroundings.network?.addEventListener('offline', this.#offline)
+    this.#open()
+  }
+
+  get state() {
+    return this.#state
+  }
+
+  /** The state in words, as of now. */
+  get stateText() {
+    return describe(this.#state, this.#around.now())
+  }
+
+  /** How far this connection has come, as text that `since` takes; null until a reply has come. */
+  get position() {
+    return this.#session.position
+  }
+
+  /**
+   * Follow a pattern.
+   * @param {string} pattern
+   * @param {{history?: number, since?: string} & import('./penstock/subscription.js').Handlers} options
+   *   history: the last so many events of each topic first; since: all events after that position first
+   * @returns {() => void} stops it
+   */
+  subscribe(pattern, options) {
+    const stop = this.#session.subscribe(pattern, options)
+    this.#flush()
+    return () => {
+      stop()
+      this.#flush()
+    }
+  }
+
+  /** Hear of each change of state, first of the present one. @returns {() => void} stops it */
+  onState(listener) {
+    this.#listeners.add(listener)
+    call(listener, this.#state)
+    return () => { this.#listeners.delete(listener) }
+  }
+
+  /**
+   * Ask the gateway for its clock.
+   * @returns {Promise<{rttMs: number, serverMs: number} | null>} serverMs: milliseconds since the Unix
+   *   epoch, half a round trip ago; null if the connection is not up or ends first
+   */
+  ping() {
+    if (this.#state.name !== State.CONNECTED) return Promise.resolve(null)
+    const sentMs = this.#around.now()
+    return new Promise(resolve => {
+      this.#session.ping(ok => resolve(ok && { rttMs: this.#around.now() - sentMs, serverMs: ok.time * 1000 }))
+      this.#flush()
+    })
+  }
+
+  /** Try again at once rather than when it is due. */
+  retryNow() {
+    if (this.#state.name === State.WAITING) this.#open()
+  }
+
+  close() {
+    this.#around.network?.removeEventListener('online', this.#online)
+    this.#around.network?.removeEventListener('offline', this.#offline)
+    this.#leave()
+    this.#become({ name: State.CLOSED })
+  }
+
+  #open() {
+    this.#around.clearTimeout(this.#timer)
+    this.#become({ name: State.CONNECTING })
+    let socket
+    try {
+      socket = new this.#around.WebSocket(this.url, [PROTOCOL])
+    } catch (error) {
+      // A URL that is none, or ws: from an https: page: no later try can do better.
+      this.#become({ name: State.ERROR, why: error.message })
+      return
+    }
+    socket.onmessage = ({ data }) => this.#heard(data)
+    socket.onclose = close => this.#lost(close)
+    socket.onerror = () => {}   // says nothing that the close after it does not; node would throw without
+    this.#socket = socket
+    this.#timer = this.#around.setTimeout(() => this.#lost(ABANDONED), WELCOME_WITHIN_MS)
+  }
+
+  #heard(data) {
+    this.#heardMs = this.#around.now()
+    if (typeof data === 'string') this.#session.receive(data)
+    this.#flush()
+    if (this.#session.hasPostponed && !this.#askTimer) {
+      this.#askTimer = this.#around.setTimeout(() => {
+        this.#askTimer = null
+        this.#session.askAgain()
+        this.#flush()
+      }, ASK_AGAIN_MS * (0.5 + this.#around.random()))
+    }
+  }
+
+  #welcome() {
+    this.#welcomeMs = this.#heardMs
+    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false })
+    this.#watchSilence(QUIET_MS)
+  }
+
+  #notice({ code, stale }) {
+    if (code === 'stale' && this.#state.name === State.CONNECTED) {
+      this.#become({ ...this.#state, stale: stale !== false })
+    }
+  }
+
+  #watchSilence(ms) {
+    this.#around.clearTimeout(this.#timer)
+    this.#timer = this.#around.setTimeout(() => {
+      const quietMs = this.#around.now() - this.#heardMs
+      if (quietMs < QUIET_MS) this.#watchSilence(QUIET_MS - quietMs)
+      else this.#probe()
+    }, ms)
+  }
+
+  /** A connection can be dead without anybody saying so: ask, and take silence for an answer. */
+  #probe() {
+    const askedMs = this.#around.now()
+    this.#session.ping(() => {})
+    this.#flush()
+    this.#around.clearTimeout(this.#timer)
+    this.#timer = this.#around.setTimeout(() => {
+      if (this.#heardMs < askedMs) this.#lost(ABANDONED)
+      else this.#watchSilence(QUIET_MS)
+    }, ANSWER_WITHIN_MS)
+  }
+
+  #flush() {
+    for (const frame of this.#session.takeOutgoing()) this.#socket.send(frame)
+  }
+
+  /** @param {{code: number, reason: string}} close */
+  #lost(close) {
+    const { now, random } = this.#around
+    if (this.#state.name === State.CONNECTED && now() - this.#welcomeMs >= GOOD_AFTER_MS) this.#attempt = 0
+    this.#leave()
+    const next = afterClose(close, this.#attempt, random)
+    if (!next.comesBack) {
+      this.#become({ name: State.ERROR, why: next.why })
+      return
+    }
+    this.#attempt += 1
+    this.#timer = this.#around.setTimeout(() => this.#open(), next.delayMs)
+    this.#become({ name: State.WAITING, dueMs: now() + next.delayMs, attempt: this.#attempt })
+  }
+
+  /** Let go of the socket: nothing it still has to say is heard. */
+  #leave() {
+    this.#around.clearTimeout(this.#timer)
+    this.#around.clearTimeout(this.#askTimer)
+    this.#askTimer = null
+    const socket = this.#socket
+    this.#socket = null
+    this.#session.broke()
+    if (!socket) return
+    socket.onmessage = socket.onclose = null
+    socket.close()
+  }
+
+  #become(state) {
+    this.#state = state
+    for (const listener of [...this.#listeners]) call(listener, state)
+  }
+
+  // The network is back: perhaps a moment after all clients of this host went away, so not all at once.
+  #online = () => {
+    if (this.#state.name !== State.WAITING) return
+    this.#around.clearTimeout(this.#timer)
+    this.#timer = this.#around.setTimeout(() => this.#open(), backoffMs(0, this.#around.random))
+  }
+
+  #offline = () => {
+    // No proof: a gateway on this machine is still there. But worth a question.
+    if (this.#state.name === State.CONNECTED) this.#probe()
+  }
+}

@@ -1,0 +1,168 @@
+// All subscriptions of one feed, over any number of connections: what to send, and whose is what
+// arrives. No socket, no DOM, no timer: the shell hands in frames and sends what `takeOutgoing` gives.
+
+import { formatPosition, later, maybePosition } from './position.js'
+import { Kind, parseFrame } from './protocol.js'
+import { Phase, Subscription, call } from './subscription.js'
+
+/** Errors that say "not now" rather than "never". */
+const PASSING = new Set(['unavailable', 'timeout', 'busy'])
+const MOST_ROUTES = 10_000
+
+export class Session {
+  /** @type {Set<Subscription>} */ #subscriptions = new Set()
+  /** @type {Map<number, Subscription>} requests without their reply */ #asked = new Map()
+  /** @type {Map<number, (ok: object | null) => void>} */ #pings = new Map()
+  /** @type {Map<string, Subscription[]>} topic -> who wants it */ #routes = new Map()
+  /** @type {import('./position.js').Position | null} how far this connection has come */ #position = null
+  /** @type {string | null} */ #epoch = null
+  /** @type {object[]} */ #outgoing = []
+  #lastId = 0
+  #isWelcome = false
+
+  /**
+   * @param {{onWelcome?: (welcome: object) => void, onNotice?: (notice: {code: string}) => void,
+   *   onFault?: (fault: string) => void}} handlers
+   */
+  constructor(handlers = {}) {
+    this.handlers = handlers
+  }
+
+  /** How far this connection has come, as text for `since`; null before the first reply. */
+  get position() {
+    return this.#position && formatPosition(this.#position)
+  }
+
+  /** Requests were refused for now: the shell is to call `askAgain` in a while. */
+  get hasPostponed() {
+    return this.#isWelcome && [...this.#subscriptions].some(({ phase }) => phase === Phase.IDLE)
+  }
+
+  /** Follow a pattern; the returned function stops it. */
+  subscribe(pattern, options) {
+    const subscription = new Subscription(pattern, options)
+    this.#subscriptions.add(subscription)
+    this.#routes.clear()
+    if (this.#isWelcome) this.#ask(subscription)
+    return () => this.#unsubscribe(subscription)
+  }
+
+  /** @param {(ok: {time: number} | null) => void} done with null if the connection ends first */
+  ping(done) {
+    const id = ++this.#lastId
+    this.#pings.set(id, done)
+    this.#outgoing.push({ ping: id, id })
+  }
+
+  askAgain() {
+    for (const subscription of this.#subscriptions) {
+      if (subscription.phase === Phase.IDLE) this.#ask(subscription)
+    }
+  }
+
+  /** @returns {string[]} frames to send, in order */
+  takeOutgoing() {
+    return this.#outgoing.splice(0).map(object => JSON.stringify(object))
+  }
+
+  /** @param {string} frame */
+  receive(frame) {
+    for (const message of parseFrame(frame)) this.#take(message)
+  }
+
+  /** The connection is gone. */
+  broke() {
+    for (const subscription of this.#subscriptions) subscription.broke(this.#position)
+    for (const done of this.#pings.values()) call(done, null)
+    this.#pings.clear()
+    this.#asked.clear()
+    this.#outgoing.length = 0
+    this.#position = null
+    this.#isWelcome = false
+  }
+
+  #take(message) {
+    switch (message.kind) {
+      case Kind.EVENT: return this.#event(message)
+      case Kind.REPLY: return this.#reply(message)
+      case Kind.AT: return this.#moveTo(message.position)
+      case Kind.GAP: return this.#gap(message)
+      case Kind.NOTICE: return call(this.handlers.onNotice, message.notice)
+      case Kind.WELCOME: return this.#welcome(message)
+      default: return call(this.handlers.onFault, message.fault)
+    }
+  }
+
+  #welcome({ position, welcome }) {
+    // Not a place to go on from: nothing has been asked for yet. But it names the log.
+    this.#epoch = position?.epoch ?? this.#epoch
+    this.#isWelcome = true
+    call(this.handlers.onWelcome, welcome)
+    this.askAgain()
+  }
+
+  #event({ subscription, event }) {
+    if (subscription !== null) {
+      // Addressed to one subscription; it says nothing of how far the others have come.
+      this.#asked.get(subscription)?.offerPast(event, this.#epoch)
+      return
+    }
+    if (event.prev !== undefined) this.#moveTo({ epoch: this.#epoch, seq: event.seq })
+    for (const receiver of this.#receivers(event.topic)) receiver.offerLive(event, this.#epoch)
+  }
+
+  #receivers(topic) {
+    let receivers = this.#routes.get(topic)
+    if (!receivers) {
+      if (this.#routes.size >= MOST_ROUTES) this.#routes.clear()
+      receivers = [...this.#subscriptions].filter(({ matches }) => matches(topic))
+      this.#routes.set(topic, receivers)
+    }
+    return receivers
+  }
+
+  #reply({ id, ok, error }) {
+    const pinged = this.#pings.get(id)
+    const subscription = this.#asked.get(id)
+    this.#pings.delete(id)
+    this.#asked.delete(id)
+    if (pinged) return call(pinged, ok)
+    const position = maybePosition(ok?.position)
+    if (position) this.#moveTo(position)
+    if (!subscription) return
+    if (position) subscription.answered(position, ok)
+    else if (error && !PASSING.has(error.code)) subscription.refused(error)
+    else subscription.postponed()
+  }
+
+  #gap({ subscription, gap }) {
+    const { after, before } = gap
+    const isCutBack = after.epoch === before.epoch && before.seq <= after.seq
+    if (before.epoch !== this.#epoch) this.#moveTo({ epoch: before.epoch, seq: before.seq - 1 })
+    else if (isCutBack && this.#position?.seq >= before.seq) this.#position = { ...before, seq: before.seq - 1 }
+    if (subscription !== null) this.#asked.get(subscription)?.tell(gap)
+    else for (const receiver of this.#subscriptions) receiver.tell(gap)
+  }
+
+  #moveTo(position) {
+    this.#epoch = position.epoch
+    this.#position = later(this.#position, position)
+  }
+
+  #ask(subscription) {
+    const id = ++this.#lastId
+    this.#asked.set(id, subscription)
+    this.#outgoing.push(subscription.request(id, this.#epoch))
+  }
+
+  #unsubscribe(subscription) {
+    if (!this.#subscriptions.delete(subscription)) return
+    this.#routes.clear()
+    for (const [id, asker] of this.#asked) if (asker === subscription) this.#asked.delete(id)
+    const isShared = [...this.#subscriptions].some(({ pattern }) => pattern === subscription.pattern)
+    const isKnown = subscription.phase === Phase.ASKED || subscription.phase === Phase.LIVE
+    if (this.#isWelcome && isKnown && !isShared) {
+      this.#outgoing.push({ unsubscribe: subscription.pattern, id: ++this.#lastId })
+    }
+  }
+}

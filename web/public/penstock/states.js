@@ -1,0 +1,33 @@
+// How a feed stands, as values, and the words for it.
+
+export const State = Object.freeze({
+  CONNECTING: 'connecting',
+  CONNECTED: 'connected',
+  WAITING: 'waiting',
+  ERROR: 'error',
+  CLOSED: 'closed',
+})
+
+/**
+ * @typedef {object} FeedState
+ * @property {string} name       one of State
+ * @property {string} [transport] when connected
+ * @property {boolean} [stale]   when connected: the gateway does not hear the broker
+ * @property {number} [dueMs]    when waiting: moment of the next try, on the feed's own clock
+ * @property {number} [attempt]  when waiting: 1 for the first
+ * @property {string} [why]      on an error
+ */
+
+/**
+ * @param {FeedState} state
+ * @param {number} nowMs on the feed's own clock
+ */
+export function describe(state, nowMs) {
+  switch (state.name) {
+    case State.CONNECTING: return 'Connecting...'
+    case State.CONNECTED: return `Connected: ${state.transport}${state.stale ? ' (broker silent)' : ''}`
+    case State.WAITING: return `Reconnecting in ${Math.max(0, Math.ceil((state.dueMs - nowMs) / 1000))} s`
+    case State.ERROR: return `Error: ${state.why}`
+    default: return 'Closed'
+  }
+}

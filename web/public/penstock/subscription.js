@@ -1,0 +1,179 @@
+// One subscription: what of the connection's stream is its own, in order and once, and what to ask for
+// after a break. No socket, no DOM, no timer.
+
+import { Outcome, classify } from './order.js'
+import { matcher, overlap } from './patterns.js'
+import { formatPosition, later, maybePosition } from './position.js'
+
+/** @typedef {import('./position.js').Position} Position */
+/** @typedef {import('./protocol.js').Event} Event */
+/** @typedef {import('./protocol.js').Gap} Gap */
+
+/**
+ * @typedef {object} Handlers
+ * @property {(event: Event) => void} [onEvent]  each event once, in order within its topic
+ * @property {(gap: Gap) => void} [onGap]        events that cannot be had
+ * @property {(start: {position: string, recovered: boolean, truncated: boolean}) => void} [onLive]
+ *   the past has been delivered, first and after each break; what follows is live
+ * @property {(error: {code: string, message: string}) => void} [onError] refused for good
+ */
+
+export const Phase = Object.freeze({ IDLE: 'idle', ASKED: 'asked', LIVE: 'live', REFUSED: 'refused' })
+
+/** Holes and gaps remembered at a time; beyond it holes are told at once and old gaps may be told again. */
+const MOST_REMEMBERED = 256
+
+export class Subscription {
+  /** @type {Map<string, {seq: number, nth: number}>} */ #last = new Map()
+  /** @type {Map<string, Gap>} what the server told, so that a hole is not told twice */ #told = new Map()
+  /** @type {Gap[]} holes in the past that is coming in; judged at the reply */ #holes = []
+  /** @type {number | null} each topic is followed from here */ #start = null
+  /** @type {Position | null} where the last answered request left us */ #position = null
+  /** @type {{history?: number, since?: string}} */ #ask
+  #wasToldSinceAsked = false
+
+  /**
+   * @param {string} pattern
+   * @param {{history?: number, since?: string} & Handlers} options
+   */
+  constructor(pattern, { history, since, ...handlers }) {
+    this.pattern = pattern
+    this.matches = matcher(pattern)
+    this.phase = Phase.IDLE
+    /** @type {Handlers} */ this.handlers = handlers
+    this.#ask = since !== undefined ? { since } : history ? { history } : {}
+  }
+
+  /**
+   * The request to send. Until its reply comes, the same will be asked again after a break.
+   * @param {number} id
+   * @param {string | null} epoch of the log as the server's welcome told it
+   */
+  request(id, epoch) {
+    const since = maybePosition(this.#ask.since)
+    if (since && epoch && since.epoch !== epoch) this.#forget(null)
+    else if (since && this.#start === null) this.#start = since.seq
+    this.phase = Phase.ASKED
+    this.#wasToldSinceAsked = false
+    this.#holes = []
+    return { subscribe: this.pattern, id, ...this.#ask }
+  }
+
+  /** An event of the past, addressed to this subscription. @param {Event} event @param {string} epoch */
+  offerPast(event, epoch) {
+    this.#offer(event, gap => {
+      // The gap that explains it may come after it; more than we care to hold is told at once.
+      if (this.#holes.length < MOST_REMEMBERED) this.#holes.push(gap)
+      else this.#tell(gap)
+    }, epoch)
+  }
+
+  /** An event of the live flow that matches. @param {Event} event @param {string} epoch */
+  offerLive(event, epoch) {
+    if (this.phase === Phase.LIVE) this.#offer(event, gap => this.#tellIfNew(gap), epoch)
+  }
+
+  #offer(event, onHole, epoch) {
+    const seen = this.#last.get(event.topic)
+    // After a reply everything up to its position is behind us, whatever of it was ours to see.
+    const last = seen === undefined ? this.#start : Math.max(seen.seq, this.#start ?? 0)
+    const outcome = classify(last, event)
+    if (outcome === Outcome.DUPLICATE) return
+    if (outcome === Outcome.HOLE) onHole(holeBefore(event, last, seen, epoch))
+    this.#last.set(event.topic, { seq: event.seq, nth: event.nth })
+    call(this.handlers.onEvent, event)
+  }
+
+  /**
+   * The server's word that the past has been sent and the live flow goes on from `position`.
+   * @param {Position} position
+   * @param {{recovered?: boolean, truncated?: boolean}} ok
+   */
+  answered(position, { recovered = false, truncated = false }) {
+    const since = maybePosition(this.#ask.since)
+    for (const hole of this.#holes) this.#tellIfNew(hole)
+    if (since && !recovered && !this.#wasToldSinceAsked) {
+      const before = { epoch: position.epoch, seq: position.seq + 1 }
+      this.#tell({ pattern: this.pattern, after: since, before, cause: 'client' })
+    }
+    this.#holes = []
+    this.#told.clear()
+    this.#start = position.seq
+    this.#position = position
+    this.phase = Phase.LIVE
+    call(this.handlers.onLive, { position: formatPosition(position), recovered, truncated })
+  }
+
+  /** @param {{code: string, message: string}} error */
+  refused(error) {
+    this.phase = Phase.REFUSED
+    call(this.handlers.onError, error)
+  }
+
+  /** Not now: the same request is to be made again. */
+  postponed() {
+    this.phase = Phase.IDLE
+  }
+
+  /** A gap on topics of ours. @param {Gap} gap */
+  tell(gap) {
+    if (!overlap(gap.pattern, this.pattern)) return
+    // Another log, or this one cut back: its numbers begin anew, and what we saw must not hide them.
+    const beginsAnew = gap.before.epoch !== gap.after.epoch || gap.before.seq <= gap.after.seq
+    this.#wasToldSinceAsked = true
+    if ([...this.#told.values()].some(told => covers(told, gap))) return
+    if (beginsAnew) this.#forget(gap.before.seq - 1)
+    if (this.#told.size >= MOST_REMEMBERED) this.#told.delete(this.#told.keys().next().value)
+    this.#told.set(gap.pattern, gap)
+    this.#tell(gap)
+  }
+
+  /**
+   * The connection is gone; `position` is how far it had come. A request without its reply stays.
+   * @param {Position | null} position
+   */
+  broke(position) {
+    if (this.phase === Phase.LIVE) this.#ask = { since: formatPosition(later(this.#position, position)) }
+    if (this.phase !== Phase.REFUSED) this.phase = Phase.IDLE
+  }
+
+  #forget(seq) {
+    this.#last.clear()
+    this.#told.clear()
+    this.#holes = []
+    this.#start = this.phase === Phase.LIVE || this.#start !== null ? seq : null
+  }
+
+  #tellIfNew(hole) {
+    const isTold = [...this.#told.values()].some(told =>
+      hole.before.seq <= told.before.seq && hole.after.seq >= told.after.seq && overlap(told.pattern, hole.pattern))
+    if (!isTold) this.#tell(hole)
+  }
+
+  #tell(gap) {
+    call(this.handlers.onGap, gap)
+  }
+}
+
+/** The hole that `prev` betrays: it lies after what we saw and before this event. */
+function holeBefore(event, last, seen, epoch) {
+  const gap = { pattern: event.topic, after: { epoch, seq: last }, before: { epoch, seq: event.seq }, cause: 'client' }
+  const lost = seen && event.nth - seen.nth - 1
+  return lost > 0 ? { ...gap, lost } : gap
+}
+
+function covers(told, gap) {
+  return (told.pattern === gap.pattern || told.pattern === '**') &&
+    told.after.epoch === gap.after.epoch && told.before.epoch === gap.before.epoch &&
+    told.after.seq <= gap.after.seq && told.before.seq >= gap.before.seq
+}
+
+/** A handler's error is its own: it is reported as uncaught, and costs the others none of their events. */
+export function call(handler, ...values) {
+  try {
+    handler?.(...values)
+  } catch (error) {
+    if (globalThis.reportError) globalThis.reportError(error)
+    else queueMicrotask(() => { throw error })
+  }
+}

@@ -1,0 +1,115 @@
+// A gateway in miniature, for tests of the client over a real socket. Its uses, most common first:
+//   const server = await fakeServer()              listen on a port the kernel picks
+//   server.publish('a', { v: 1 })                  log an event and send it to whoever asked for its topic
+//   await server.asked(n)                          the n-th subscribe that came, over all connections (from 0)
+//   server.breakAll()                              cut all connections, as a killed gateway does
+//   server.closeAll(1012, 'reason')                end them with a code
+//   server.answers = request => [...]              answer subscribes by other objects; null: as usual
+//   server.begin('e2')                             a new log, as after a restart in memory
+//   server.isMute = true                           hear everything, answer nothing
+//   await server.stop()
+
+import { once } from 'node:events'
+import { WebSocketServer } from 'ws'
+import { matcher } from '../public/penstock/patterns.js'
+
+export const EPOCH = { e1: '00000000000000e1', e2: '00000000000000e2' }
+
+export async function fakeServer() {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols: offered => [...offered][0] })
+  await once(server, 'listening')
+  return new FakeServer(server)
+}
+
+class FakeServer {
+  requests = []      // every client message
+  answers = () => null
+  isMute = false
+  #subscribes = []
+  #waiting = []      // [n, resolve]
+  #log = []
+
+  constructor(server) {
+    this.server = server
+    this.url = `ws://127.0.0.1:${server.address().port}/ws`
+    this.begin('e1')
+    server.on('connection', socket => this.#greet(socket))
+  }
+
+  get position() {
+    return `${this.epoch}.${this.#log.length}`
+  }
+
+  begin(name) {
+    this.epoch = EPOCH[name]
+    this.#log = []
+  }
+
+  publish(topic, data) {
+    const before = this.#log.filter(event => event.topic === topic)
+    const event = { topic, seq: this.#log.length + 1, prev: before.at(-1)?.seq ?? 0, nth: before.length + 1, time: 1_790_000_000, data }
+    this.#log.push(event)
+    this.broadcast(event)
+    return event
+  }
+
+  /** Send an object as it is to all connections, an event only to those that asked for it. */
+  broadcast(object) {
+    for (const socket of this.server.clients) {
+      if (!object.topic || socket.wanted.some(({ matches }) => matches(object.topic))) socket.send(JSON.stringify(object))
+    }
+  }
+
+  asked(n) {
+    if (this.#subscribes.length > n) return Promise.resolve(this.#subscribes[n])
+    return new Promise(resolve => this.#waiting.push([n, resolve]))
+  }
+
+  breakAll() {
+    for (const socket of this.server.clients) socket.terminate()
+  }
+
+  closeAll(code, reason) {
+    for (const socket of this.server.clients) socket.close(code, reason)
+  }
+
+  async stop() {
+    this.breakAll()
+    this.server.close()
+    await once(this.server, 'close')
+  }
+
+  #greet(socket) {
+    socket.wanted = []
+    socket.on('message', message => this.#hear(socket, JSON.parse(message)))
+    if (!this.isMute) socket.send(JSON.stringify({ welcome: { position: this.position, gateway: 'fake' } }))
+  }
+
+  #hear(socket, request) {
+    this.requests.push(request)
+    if (!this.isMute) this.#answer(socket, request)
+    if (!request.subscribe) return
+    this.#subscribes.push(request)
+    this.#waiting = this.#waiting.filter(([n, resolve]) => n >= this.#subscribes.length || resolve(this.#subscribes[n]))
+  }
+
+  #answer(socket, { id, ...request }) {
+    const reply = ok => socket.send(JSON.stringify({ reply: id, ok }))
+    if (request.ping) return reply({ time: 1_790_000_000.5 })
+    if (request.unsubscribe) {
+      socket.wanted = socket.wanted.filter(({ pattern }) => pattern !== request.unsubscribe)
+      return reply({ position: this.position })
+    }
+    const special = this.answers({ id, ...request })
+    if (special) return socket.send(special.map(object => JSON.stringify(object)).join('\n'))
+    const matches = matcher(request.subscribe)
+    const past = this.#log.filter(event => matches(event.topic))
+    const wanted = request.since
+      ? past.filter(({ seq }) => seq > Number(request.since.split('.')[1]))
+      : past.slice(past.length - (request.history ?? 0))
+    // A flush makes one frame: all of the past and the reply come together.
+    const objects = wanted.map(event => ({ history: id, ...event }))
+    socket.wanted.push({ pattern: request.subscribe, matches })
+    return socket.send([...objects, { reply: id, ok: { position: this.position, recovered: true } }].map(object => JSON.stringify(object)).join('\n'))
+  }
+}

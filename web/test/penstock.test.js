@@ -1,0 +1,285 @@
+// The client over a real socket, against the gateway in miniature. Timers run a hundred times faster.
+
+import assert from 'node:assert/strict'
+import { afterEach, beforeEach, describe, test } from 'node:test'
+import { WebSocket } from 'ws'
+import { State, connect } from '../public/penstock.js'
+import { EPOCH, fakeServer } from './fake_server.js'
+
+const FASTER = 100
+
+/** What a test sees of a feed, with `until` to wait for a fact. */
+class Seen {
+  events = []
+  gaps = []
+  lives = []
+  errors = []
+  states = []
+  #waiting = []
+
+  handlers() {
+    const keep = list => value => {
+      list.push(value)
+      this.#look()
+    }
+    return { onEvent: keep(this.events), onGap: keep(this.gaps), onLive: keep(this.lives), onError: keep(this.errors) }
+  }
+
+  onState = state => {
+    this.states.push(state)
+    this.#look()
+  }
+
+  values() {
+    return this.events.map(({ data }) => data)
+  }
+
+  until(isFact) {
+    return new Promise(resolve => {
+      this.#waiting.push([() => isFact(this), resolve])
+      this.#look()
+    })
+  }
+
+  #look() {
+    this.#waiting = this.#waiting.filter(([isFact, resolve]) => !isFact() || resolve())
+  }
+}
+
+describe('a feed', { timeout: 20_000 }, () => {
+  let server, feed, seen, delays
+  const follow = (pattern, options) => feed.subscribe(pattern, { ...options, ...seen.handlers() })
+  const open = (surroundings = {}) => {
+    feed = connect(server.url, {
+      WebSocket,
+      random: () => 0.5,
+      setTimeout: (fn, ms) => {
+        delays.push(ms)
+        return setTimeout(fn, ms / FASTER)
+      },
+      ...surroundings,
+    })
+    feed.onState(seen.onState)
+  }
+  beforeEach(async () => {
+    seen = new Seen()
+    delays = []
+    server = await fakeServer()
+  })
+  afterEach(async () => {
+    feed.close()
+    await server.stop()
+  })
+
+  test('brings the history, then the live events, each once', async () => {
+    for (const n of [1, 2, 3]) server.publish('a', n)
+    open()
+    follow('a', { history: 2 })
+    await seen.until(() => seen.lives.length === 1)
+    server.publish('a', 4)
+    await seen.until(() => seen.events.length === 3)
+    assert.deepEqual(seen.values(), [2, 3, 4])
+    assert.deepEqual(seen.gaps, [])
+    assert.equal(feed.position, `${EPOCH.e1}.4`)
+  })
+
+  test('says where history and live overlap nothing twice', async () => {
+    const event = server.publish('a', 1)
+    open()
+    follow('a', { history: 10 })
+    await seen.until(() => seen.lives.length === 1)
+    server.broadcast(event)
+    server.publish('a', 2)
+    await seen.until(() => seen.events.length === 2)
+    assert.deepEqual(seen.values(), [1, 2])
+  })
+
+  test('goes on by position after a break', async () => {
+    open()
+    follow('a', { history: 5 })
+    await seen.until(() => seen.lives.length === 1)
+    server.publish('a', 1)
+    await seen.until(() => seen.events.length === 1)
+    server.breakAll()
+    server.publish('a', 2)
+    server.publish('b', 'another')
+    const again = await server.asked(1)
+    assert.equal(again.since, `${EPOCH.e1}.1`)
+    assert.equal(again.history, undefined)
+    await seen.until(() => seen.lives.length === 2)
+    server.publish('a', 3)
+    await seen.until(() => seen.events.length === 3)
+    assert.deepEqual(seen.values(), [1, 2, 3])
+    assert.deepEqual(seen.gaps, [])
+    assert.deepEqual(seen.states.map(({ name }) => name), [
+      State.CONNECTING, State.CONNECTED, State.WAITING, State.CONNECTING, State.CONNECTED,
+    ])
+  })
+
+  test('goes on from what `at` told, with no event since', async () => {
+    open()
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    for (const n of [1, 2, 3]) server.publish('b', n)
+    server.broadcast({ at: server.position })
+    server.publish('a', 'mark')
+    await seen.until(() => seen.events.length === 1)
+    server.breakAll()
+    assert.equal((await server.asked(1)).since, `${EPOCH.e1}.4`)
+  })
+
+  test('asks again as first asked what had no reply, and only that', async () => {
+    server.publish('b', 1)
+    open()
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    server.publish('a', 'x')
+    await seen.until(() => seen.events.length === 1)
+    server.answers = ({ id, subscribe }) => subscribe === 'b'
+      ? [{ history: id, topic: 'b', seq: 1, prev: 0, nth: 1, time: 1, data: 1 }]   // and no reply
+      : null
+    follow('b', { history: 7 })
+    await seen.until(() => seen.events.length === 2)
+    server.answers = () => null
+    server.breakAll()
+    const again = [await server.asked(2), await server.asked(3)]
+    assert.deepEqual(again.map(({ id, ...rest }) => rest), [
+      { subscribe: 'a', since: `${EPOCH.e1}.2` },
+      { subscribe: 'b', history: 7 },
+    ])
+    await seen.until(() => seen.lives.length === 3)
+    assert.deepEqual(seen.values(), ['x', 1])
+  })
+
+  test('starts anew after a gap of cause epoch', async () => {
+    open()
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    for (const n of [1, 2, 3]) server.publish('a', n)
+    await seen.until(() => seen.events.length === 3)
+    const old = server.position
+    server.begin('e2')
+    server.broadcast({ gap: { pattern: '**', after: old, before: `${EPOCH.e2}.1`, cause: 'epoch' } })
+    server.publish('a', 'new')
+    await seen.until(() => seen.events.length === 4)
+    assert.deepEqual(seen.values(), [1, 2, 3, 'new'])
+    assert.deepEqual(seen.gaps.map(({ cause }) => cause), ['epoch'])
+    server.breakAll()
+    assert.equal((await server.asked(1)).since, `${EPOCH.e2}.1`)
+  })
+
+  test('comes back to another log with word of the gap, even if the server gives none', async () => {
+    open()
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    for (const n of [1, 2]) server.publish('a', n)
+    await seen.until(() => seen.events.length === 2)
+    server.begin('e2')
+    server.publish('a', 'first of the new')
+    server.answers = ({ id }) => [
+      { history: id, topic: 'a', seq: 1, prev: 0, nth: 1, time: 1, data: 'first of the new' },
+      { reply: id, ok: { position: server.position, recovered: false } },
+    ]
+    server.breakAll()
+    await seen.until(() => seen.lives.length === 2)
+    assert.deepEqual(seen.values(), [1, 2, 'first of the new'])
+    assert.deepEqual(seen.gaps.map(({ cause, after }) => [cause, after.seq]), [['client', 2]])
+  })
+
+  test('tells a hole that the server did not', async () => {
+    open()
+    follow('**')
+    await seen.until(() => seen.lives.length === 1)
+    server.publish('a', 1)
+    server.broadcast({ topic: 'a', seq: 9, prev: 7, nth: 4, time: 1, data: 4 })
+    await seen.until(() => seen.events.length === 2)
+    assert.deepEqual(seen.gaps, [{
+      pattern: 'a', after: { epoch: EPOCH.e1, seq: 1 }, before: { epoch: EPOCH.e1, seq: 9 }, cause: 'client', lost: 2,
+    }])
+  })
+
+  test('drains over the seconds that the gateway names', async () => {
+    open()
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    server.closeAll(1012, 'draining, come back within 8 s')
+    await seen.until(() => seen.states.at(-1).name === State.WAITING)
+    assert.ok(delays.includes(4_000), `half of 8 s is among ${delays}`)
+  })
+
+  for (const code of [4401, 4403]) {
+    test(`does not come back after ${code}`, async () => {
+      open()
+      await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+      const timers = delays.length
+      server.closeAll(code, 'no right to it')
+      await seen.until(() => seen.states.at(-1).name === State.ERROR)
+      assert.equal(feed.stateText, 'Error: no right to it')
+      assert.equal(delays.length, timers, 'no next try is due')
+    })
+  }
+
+  test('takes silence after a question for the end of the connection', async () => {
+    open({ now: () => performance.now() * FASTER })
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    server.isMute = true
+    await seen.until(() => seen.states.at(-1).name === State.WAITING)
+    assert.ok(server.requests.some(({ ping }) => ping))
+  })
+
+  test('asks again what was refused for now, and tells what was refused for good', async () => {
+    server.answers = ({ id, subscribe }) => [
+      { reply: id, error: { code: subscribe === 'a' ? 'unavailable' : 'forbidden', message: 'no' } },
+    ]
+    open()
+    follow('b')
+    follow('a')
+    await seen.until(() => seen.errors.length === 1)
+    assert.equal(seen.errors[0].code, 'forbidden')
+    server.answers = () => null
+    await seen.until(() => seen.lives.length === 1)
+    assert.deepEqual(server.requests.map(({ subscribe }) => subscribe), ['b', 'a', 'a'])
+  })
+
+  test('unsubscribes a pattern when its last follower stops', async () => {
+    open()
+    const stops = [follow('a'), follow('a')]
+    await seen.until(() => seen.lives.length === 2)
+    stops[0]()
+    stops[1]()
+    stops[1]()
+    assert.notEqual(await feed.ping(), null)
+    assert.deepEqual(server.requests.slice(2).map(({ unsubscribe }) => unsubscribe), ['a', undefined])
+  })
+
+  test('shows that the gateway does not hear the broker', async () => {
+    open()
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    server.broadcast({ notice: { code: 'stale', stale: true } })
+    await seen.until(() => seen.states.at(-1).stale)
+    assert.equal(feed.stateText, 'Connected: websocket (broker silent)')
+    server.broadcast({ notice: { code: 'stale', stale: false } })
+    await seen.until(() => !seen.states.at(-1).stale)
+    assert.equal(feed.stateText, 'Connected: websocket')
+  })
+
+  test('reads the clock of the gateway', async () => {
+    open()
+    assert.equal(await feed.ping(), null)
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    const { rttMs, serverMs } = await feed.ping()
+    assert.ok(rttMs >= 0)
+    assert.equal(serverMs, 1_790_000_000_500)
+  })
+
+  test('an error in one handler costs the others nothing', async t => {
+    const thrown = new Promise(resolve => { globalThis.reportError = resolve })
+    t.after(() => { delete globalThis.reportError })
+    open()
+    feed.subscribe('a', { onEvent: () => { throw new Error('mine') } })
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    server.publish('a', 1)
+    await seen.until(() => seen.events.length === 1)
+    assert.equal((await thrown).message, 'mine')
+  })
+})
