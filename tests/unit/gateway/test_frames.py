@@ -156,18 +156,20 @@ def test_close_codes_of_the_registry_are_taken(code: int) -> None:
         pytest.param(text("ok") + masked(0x81, b"\xc0\xaf"), BAD_DATA, id="overlong after a sound one"),
         pytest.param(masked(0x01, b"a\xff"), BAD_DATA, id="bad byte in the first fragment, no second one"),
         pytest.param(masked(0x01, b"\xe2") + masked(0x80, b"a"), BAD_DATA, id="sequence cut by a fragment"),
-        pytest.param(b"\x81\xff" + struct.pack(">Q", LIMIT + 1), TOO_BIG, id="a byte over the limit, header alone"),
+        pytest.param(
+            b"\x81\xff" + struct.pack(">Q", LIMIT + 1), TOO_BIG, id="a byte over the limit, header alone"
+        ),
         pytest.param(b"\x82\xff" + struct.pack(">Q", 1 << 40), TOO_BIG, id="length of 2**40, header alone"),
         pytest.param(
-            masked(0x02, b"x" * LIMIT) + masked(0x00, b"x"), TOO_BIG, id="fragments that sum up over the limit"
+            masked(0x02, b"x" * LIMIT) + masked(0x00, b"x"),
+            TOO_BIG,
+            id="fragments that sum up over the limit",
         ),
-        pytest.param(
-            masked(0x01) + masked(0x00) * MAX_FRAGMENTS, POLICY, id="empty fragments without end"
-        ),
+        pytest.param(masked(0x01) + masked(0x00) * MAX_FRAGMENTS, POLICY, id="empty fragments without end"),
         pytest.param(closing(b"\x03"), PROTOCOL_ERROR, id="close body of one byte"),
         pytest.param(closing(b"\x03\xe8\xff"), BAD_DATA, id="close reason no UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_faults_have_their_code(data: bytes, code: int) -> None:
     assert code_of(data) == code
 
@@ -226,7 +228,8 @@ def test_after_a_fault_nothing_is_heard() -> None:
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
     """A legal stream of frames, and what it says."""
-    data, messages = b"", []
+    data = b""
+    messages: list[Message] = []
     controls = st.lists(st.tuples(st.sampled_from([0x89, 0x8A]), st.binary(max_size=125)), max_size=2)
 
     def between() -> None:

@@ -1,0 +1,142 @@
+"""Heads of requests: what is refused, and with which answer."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+
+from gateway.headers import MAX_HEADERS, MAX_LINE_BYTES, Headers
+from gateway.upgrade import PROTOCOL, Refusal, Upgrade, examine
+
+SOUND = {
+    "host": "example.org:8000",
+    "connection": "keep-alive, Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+ALLOWED = frozenset({"https://pages.example.net"})
+
+
+def examined(
+    changed: dict[str, str | None], method: str = "GET", version: str = "HTTP/1.1", path: str = "/ws"
+) -> Upgrade | Refusal:
+    """What becomes of a sound request with some headers changed, None to leave one out."""
+    return examine(
+        method=method,
+        version=version,
+        path=path,
+        query="a=1",
+        get={**SOUND, **changed}.get,
+        peer="127.0.0.1:5",
+        origins=ALLOWED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "origin", "protocol"),
+    [
+        pytest.param({}, None, None, id="no browser"),
+        pytest.param({"origin": "http://example.org:8000"}, "http://example.org:8000", None, id="same host"),
+        pytest.param({"origin": "HTTP://Example.ORG:8000"}, "HTTP://Example.ORG:8000", None, id="any case"),
+        pytest.param(
+            {"origin": "https://pages.example.net"}, "https://pages.example.net", None, id="allowed origin"
+        ),
+        pytest.param({"sec-websocket-protocol": PROTOCOL}, None, PROTOCOL, id="protocol offered"),
+        pytest.param({"sec-websocket-protocol": f"a, {PROTOCOL}"}, None, PROTOCOL, id="among others"),
+        pytest.param({"sec-websocket-protocol": f"{PROTOCOL}1"}, None, None, id="another protocol"),
+        pytest.param({"content-length": "0"}, None, None, id="a body of nothing"),
+    ],
+)
+def test_sound_requests(changed: dict[str, str | None], origin: str | None, protocol: str | None) -> None:
+    assert examined(changed) == Upgrade("/ws", "a=1", "example.org:8000", origin, protocol, "127.0.0.1:5")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        pytest.param({"host": None}, 400, id="no Host"),
+        pytest.param({"connection": "keep-alive"}, 400, id="Connection without upgrade"),
+        pytest.param({"content-length": "5"}, 400, id="body"),
+        pytest.param({"transfer-encoding": "chunked"}, 400, id="chunked body"),
+        pytest.param({"sec-websocket-version": "12"}, 400, id="version 12"),
+        pytest.param({"sec-websocket-version": "8"}, 400, id="version 8"),
+        pytest.param({"sec-websocket-version": None}, 426, id="no version"),
+        pytest.param({"sec-websocket-key": None}, 400, id="no key"),
+        pytest.param({"sec-websocket-key": "!!! no base64 !!!"}, 400, id="key no base64"),
+        pytest.param({"sec-websocket-key": "dGhlIHNhbXBs"}, 400, id="key of 9 bytes"),
+        pytest.param({"sec-websocket-key": "schlüssel"}, 400, id="key not ASCII"),
+        pytest.param({"origin": "http://evil.example"}, 403, id="foreign origin"),
+        pytest.param({"origin": "http://example.org"}, 403, id="another port"),
+        pytest.param({"origin": "null"}, 403, id="null origin"),
+        pytest.param({"origin": ""}, 403, id="empty origin"),
+    ],
+)
+def test_refusals(changed: dict[str, str | None], status: int) -> None:
+    refusal = examined(changed)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == status
+    if "sec-websocket-version" in changed:
+        assert refusal.headers == {"Sec-WebSocket-Version": "13"}
+
+
+def test_other_methods_and_versions_are_refused() -> None:
+    post, old = examined({}, method="POST"), examined({}, version="HTTP/1.0")
+    assert isinstance(post, Refusal) and (post.status, post.headers) == (405, {"Allow": "GET"})
+    assert isinstance(old, Refusal) and old.status == 400
+
+
+def test_paths_are_utf8() -> None:
+    sound, broken = examined({}, path="/raw/\xc3\xbc"), examined({}, path="/raw/\xff")
+    assert isinstance(sound, Upgrade) and sound.path == "/raw/ü"
+    assert isinstance(broken, Refusal) and broken.status == 400
+
+
+def test_headers_are_found_by_any_case_and_joined() -> None:
+    headers = Headers(
+        BytesIO(
+            b"Host:a\r\nX-One: 1 \r\nx-one:\t2\r\nCookie: a=1\r\nCookie: b=2\r\nContent-Type: t\n\r\nbody"
+        )
+    )
+    assert headers.status == ""
+    assert headers.get("HOST") == headers.getheader("host") == "a"
+    assert headers.get("x-one") == "1,2"
+    assert headers.get("cookie") == "a=1; b=2"
+    assert headers.get("none", "default") == "default"
+    assert headers.typeheader == "t"
+    assert headers.headers[:2] == ["Host: a", "X-One: 1"]
+
+
+def test_reading_stops_at_the_empty_line() -> None:
+    rfile = BytesIO(b"Host: a\r\n\r\nbody")
+    Headers(rfile)
+    assert rfile.read() == b"body"
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        pytest.param(b"Host a\r\n\r\n", "malformed", id="no colon"),
+        pytest.param(b"Host : a\r\n\r\n", "malformed", id="space before the colon"),
+        pytest.param(b": a\r\n\r\n", "malformed", id="no name"),
+        pytest.param(b"X: a\r\n b\r\n\r\n", "malformed", id="folded line"),
+        pytest.param(b"X: a\0b\r\n\r\n", "malformed", id="NUL"),
+        pytest.param(b"X: a\rY: b\r\n\r\n", "malformed", id="bare CR"),
+        pytest.param(b"X: a", "malformed", id="cut"),
+        pytest.param(b"", "malformed", id="nothing"),
+        pytest.param(b"X: " + b"a" * MAX_LINE_BYTES + b"\r\n\r\n", "too long", id="long line"),
+        pytest.param(b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n", "more than 100", id="too many"),
+        pytest.param(b"Host: a\r\nHost: a\r\n\r\n", "more than one Host", id="two hosts"),
+        pytest.param(b"Content-Length: 1\r\ncontent-length: 1\r\n\r\n", "more than one", id="two lengths"),
+        pytest.param(
+            b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "both", id="length and chunks"
+        ),
+        pytest.param(b"Transfer-Encoding: gzip, chunked\r\n\r\n", "other than chunked", id="other coding"),
+        pytest.param(b"Content-Length: +1\r\n\r\n", "no number", id="signed length"),
+        pytest.param(b"Content-Length: 1_0\r\n\r\n", "no number", id="underscored length"),
+        pytest.param(b"Content-Length: \xb2\r\n\r\n", "no number", id="superscript length"),
+    ],
+)
+def test_doubtful_headers_are_refused(block: bytes, why: str) -> None:
+    assert why in Headers(BytesIO(block)).status
