@@ -1,0 +1,361 @@
+"""One browser: in the live flow, or on its way back to it through the past. Pure.
+
+Live, a connection is a member of a cohort and has no state of its own. It leaves the flow with a
+position when its socket takes less than was offered, or when a command changes what it gets, and
+then asks itself, each time the socket has room: what is next? First the rest of the last frame, then
+what it has to be told, then the commands that wait, then the events after its position, a page at a
+time. At the position of the last flush it joins the flow again. So a slow reader costs a position and
+a page, never a queue.
+
+A subscribe is one cut: at position G everything due up to G has been sent; then comes the past of the
+new pattern up to G, tagged; then the reply; then everything of the larger set from G on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from broker.control import LastPage, ReplayPage
+from broker.errors import ControlError
+from broker.topics import Pattern
+from broker.wire import Position
+from gateway import protocol
+from gateway.event import Event, Gap
+from gateway.forms import NATIVE, Form, tagged
+from gateway.past import PAGE_EVENTS, Past
+from gateway.protocol import Command, Ping, Refusal, Subscribe, Unsubscribe
+
+if TYPE_CHECKING:
+    from gateway.hub import Cohort, Hub, Interest
+
+COMMANDS_MAX = 64  # waiting; beyond that the client's next frames wait in its socket
+STEPS_PER_PUMP = 32
+
+
+class Cut:
+    """A subscribe on its way."""
+
+    __slots__ = (
+        "asked", "at", "events", "is_claimed", "is_recovered", "is_truncated", "not_before", "past", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, wanted: Subscribe) -> None:
+        self.wanted = wanted
+        self.is_claimed = False  # its prefix is counted at the hub for us
+        self.restart()
+
+    def restart(self) -> None:
+        self.at: Position | None = None  # G: where the flow stands still for it, None before
+        self.not_before = 0  # G is at this seq or later
+        self.past: Past | None = None  # reads what came after `since`
+        self.events: Sequence[Event] | None = None  # the `history`, None until the log has told
+        self.asked = False
+        self.is_recovered = True
+        self.is_truncated = False
+
+
+class Behind:
+    """What a connection has only while it is not simply live."""
+
+    __slots__ = ("commands", "cut", "past", "told", "unsent")
+
+    def __init__(self) -> None:
+        self.past: Past | None = None  # where it is, None while in the flow
+        self.unsent: memoryview | None = None
+        self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
+        self.commands: deque[Command] = deque()
+        self.cut: Cut | None = None
+
+
+class Connection(ABC):
+    """The shell adds the socket: `write` and `await_room`."""
+
+    __slots__ = ("__weakref__", "behind", "cohort", "form", "hub", "interest", "turn")
+
+    def __init__(self, hub: Hub, form: Form) -> None:
+        self.hub = hub
+        self.form = form
+        self.interest: Interest = hub.interest(frozenset())
+        self.cohort: Cohort | None = None  # None: out of the live flow
+        self.turn = 0  # number of the last flush it has had its share of
+        self.behind: Behind | None = None
+
+    @abstractmethod
+    def write(self, data: bytes | memoryview) -> int:
+        """Offer bytes to the socket. How many it took, at once; all of them if the peer is gone."""
+
+    @abstractmethod
+    def await_room(self) -> None:
+        """See that `pump` is called when the socket takes bytes again."""
+
+    # Called by the hub and the shell
+
+    def start(self) -> None:
+        hub = self.hub
+        hub.join(self)
+        if self.form is NATIVE:
+            self.tell(protocol.welcome(hub.position, hub.name, hub.limits))
+            if hub.is_stale:
+                self.tell(protocol.notice("stale", stale=True))
+
+    def receive(self, text: str) -> None:
+        """A frame from the client."""
+        for command in protocol.commands(text, self.hub.limits["history"]):
+            self.command(command)
+
+    def command(self, command: Command) -> None:
+        self._work().commands.append(command)
+        self.pump()
+
+    @property
+    def is_full(self) -> bool:
+        """More commands wait than should: read no more from the client for now."""
+        return self.behind is not None and len(self.behind.commands) >= COMMANDS_MAX
+
+    def tell(self, told: bytes) -> None:
+        """Send an object that has no place in the order of events."""
+        self._work().told.append(told)
+        self.pump()
+
+    def tell_gap(self, gap: Gap) -> None:
+        if self.form.gap:
+            self.tell(self.form.gap(gap))
+
+    def has_passed(self, position: Position) -> bool:
+        """Out of the flow, and at or beyond that place."""
+        past = self.behind and self.behind.past
+        return bool(past and past.position.epoch == position.epoch and past.position.seq >= position.seq)
+
+    def fall_behind(self, frames: bytes, sent: int) -> None:
+        """The socket took only so many bytes of a flush."""
+        behind = self._work()
+        self._leave(behind)
+        behind.unsent = memoryview(frames)[sent:]
+        self.await_room()
+
+    def claims(self) -> Iterable[Pattern]:
+        """The patterns it is counted for at the hub."""
+        yield from self.interest.patterns
+        if self.behind and (cut := self.behind.cut) and cut.is_claimed:
+            yield cut.wanted.pattern
+
+    def pump(self) -> None:
+        """Send what is due, as far as the socket takes it."""
+        behind = self.behind
+        if behind is None:
+            return
+        for _ in range(STEPS_PER_PUMP):
+            if behind.unsent is not None:
+                sent = self.write(behind.unsent)
+                if sent < len(behind.unsent):
+                    behind.unsent = behind.unsent[sent:]
+                    self.await_room()
+                    return
+                behind.unsent = None
+            data = self._next(behind)
+            if data is None:
+                if self.cohort is not None and not (behind.commands or behind.cut):
+                    self.behind = None
+                return
+            if data:
+                behind.unsent = memoryview(data)
+        self.hub.later(self.pump)
+
+    # What is next
+
+    def _next(self, behind: Behind) -> bytes | None:
+        """The next bytes; b"" for none, but ask again; None for nothing until something happens."""
+        if behind.told:
+            told = list(behind.told)
+            behind.told.clear()
+            return self.form.finish(told)
+        if (cut := behind.cut) is not None:
+            if cut.at and cut.at.epoch != self.hub.epoch:
+                cut.restart()
+            if cut.at or self._place(behind, cut):
+                return self._answer(behind, cut)
+        elif behind.commands:
+            return self._obey(behind, behind.commands.popleft())
+        return self._catch_up(behind, behind.past) if behind.past else None
+
+    def _obey(self, behind: Behind, command: Command) -> bytes:
+        if isinstance(command, Subscribe):
+            limit, patterns = self.hub.limits["subscriptions"], self.interest.patterns
+            if len(patterns) >= limit and command.pattern not in patterns:
+                message = f"more than {limit} subscriptions on a connection"
+                return self._say(protocol.refused(Refusal(command.id, "limit", message)))
+            behind.cut = Cut(command)
+            return b""
+        if isinstance(command, Ping):
+            return self._say(protocol.ok(command.id, time=round(self.hub.clock(), 6)))
+        if isinstance(command, Refusal):
+            return self._say(protocol.refused(command))
+        return self._unsubscribe(behind, command)
+
+    def _unsubscribe(self, behind: Behind, command: Unsubscribe) -> bytes:
+        if command.pattern not in self.interest.patterns:
+            message = f"{command.pattern.text!r} is not subscribed"
+            return self._say(protocol.refused(Refusal(command.id, "not_subscribed", message)))
+        past = self._leave(behind)
+        self._set_interest(behind, past.position, self.interest.patterns - {command.pattern})
+        self.hub.release(command.pattern)
+        return self._say(protocol.ok(command.id))
+
+    def _catch_up(self, behind: Behind, past: Past) -> bytes | None:
+        """The next page of what is due after the position; joins the flow where there is none."""
+        hub = self.hub
+        if hub.flushed_epoch != hub.epoch:
+            hub.after_flush(self.pump)  # the old log's last events are still to go out
+            return None
+        if past.position.epoch != hub.epoch:
+            start = Position(hub.epoch, hub.start)
+            behind.past = Past(hub, self.interest, start)
+            if past.position.epoch == 0:
+                return b""  # it came before any log was known
+            return self._encode([Gap("**", past.position, Position(hub.epoch, hub.start + 1), "epoch")])
+        if past.position.seq < hub.flushed:
+            items = past.read(hub.flushed, self.pump)
+            return None if items is None else self._encode(items)
+        if not hub.join(self):
+            hub.after_flush(self.pump)
+            return None
+        behind.past = None
+        return b""
+
+    # A subscribe
+
+    def _place(self, behind: Behind, cut: Cut) -> bool:
+        """Bring the connection to the place of the cut. False: the flow goes on, for it is further on."""
+        hub, wanted = self.hub, cut.wanted.pattern
+        if not cut.is_claimed and wanted not in self.interest.patterns:
+            cut.is_claimed = True
+            hub.claim(wanted)
+        in_force = hub.upstream.covers(wanted.prefix)
+        if in_force is None:
+            hub.await_force(wanted.prefix, self)
+            return False
+        cut.not_before = max(cut.not_before, in_force)
+        if hub.flushed_epoch != hub.epoch or hub.flushed < cut.not_before:
+            hub.after_flush(self.pump)
+            return False
+        position = self._leave(behind).position
+        if position.epoch != hub.epoch or position.seq < cut.not_before:
+            return False  # first the old set, up to there
+        cut.at = position
+        return True
+
+    def _answer(self, behind: Behind, cut: Cut) -> bytes | None:
+        """The past that was asked for, then the reply. None: the log was asked, all stands still."""
+        assert cut.at
+        if cut.wanted.since is not None:
+            if cut.past is None:
+                return self._begin_since(cut, cut.at, cut.wanted.since)
+            if cut.past.position.seq < cut.at.seq:
+                if (items := cut.past.read(cut.at.seq, self.pump)) is None:
+                    return None
+                cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
+                return self._encode(items, cut.wanted.id)
+        elif cut.wanted.history:
+            if cut.events is None:
+                if not cut.asked:
+                    self._ask_history(cut, cut.at)
+                return None
+            if cut.events:
+                page, cut.events = cut.events[:PAGE_EVENTS], cut.events[PAGE_EVENTS:]
+                return self._encode(page, cut.wanted.id)
+        behind.cut = None
+        self._set_interest(behind, cut.at, self.interest.patterns | {cut.wanted.pattern})
+        fields: dict[str, object] = {"position": str(cut.at), "recovered": cut.is_recovered}
+        if cut.is_truncated:
+            fields["truncated"] = True
+        return self._say(protocol.ok(cut.wanted.id, **fields))
+
+    def _begin_since(self, cut: Cut, at: Position, since: Position) -> bytes | None:
+        """Find out where the past begins that was asked for."""
+        hub, wanted = self.hub, cut.wanted.pattern
+        interest = hub.interest(frozenset({wanted}))
+        if since.epoch != hub.epoch:
+            # All that this log has since it began, and nothing is known of the other one.
+            cut.is_recovered = False
+            cut.past = Past(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
+            return self._encode([Gap(wanted.text, since, Position(hub.epoch, hub.start + 1), "epoch")])
+        if since.seq <= at.seq:
+            cut.past = Past(hub, interest, since)
+            return b""
+        if cut.asked:
+            return None
+        # Beyond us: another gateway was ahead of us, or nobody ever was there. The log knows.
+        cut.asked = True
+
+        def done(page: ReplayPage | ControlError, events: Sequence[Event]) -> None:
+            cut.asked = False
+            if isinstance(page, ReplayPage) and cut.at == at and page.at.epoch_number == hub.epoch:
+                if since.seq <= page.at.head:
+                    # Let the flow come by there, so that nothing is sent twice.
+                    cut.at, cut.not_before = None, since.seq
+                else:
+                    cut.is_recovered = False
+                    cut.past = Past(hub, interest, at)
+                    gap = Gap(wanted.text, since, Position(at.epoch, at.seq + 1), "future")
+                    if self.form.gap:
+                        self._work().told.append(self.form.gap(gap))
+            self._wake(page)
+
+        hub.log.replay(interest.texts, at.seq, at.seq + 1, done)
+        return None
+
+    def _ask_history(self, cut: Cut, at: Position) -> None:
+        cut.asked = True
+
+        def done(page: LastPage | ControlError, events: Sequence[Event]) -> None:
+            cut.asked = False
+            if isinstance(page, LastPage) and cut.at == at and page.at.epoch_number == self.hub.epoch:
+                cut.events = events
+                cut.is_truncated = page.truncated
+                cut.is_recovered = not page.damaged
+            self._wake(page)
+
+        self.hub.log.last(cut.wanted.pattern.text, cut.wanted.history, at.seq, done)
+
+    # Small moves
+
+    def _wake(self, page: ReplayPage | LastPage | ControlError) -> None:
+        if not isinstance(page, ControlError) and page.at.epoch_number != self.hub.epoch:
+            self.hub.after_flush(self.pump)  # the broker is in another log already; we are about to hear
+        else:
+            self.pump()
+
+    def _encode(self, items: Iterable[Event | Gap], subscription: int | None = None) -> bytes:
+        """Frames for the wire. Events that a subscribe asked for bear its id."""
+        objects = []
+        for item in items:
+            if isinstance(item, Gap):
+                if self.form.gap:
+                    objects.append(self.form.gap(item))
+            elif subscription is not None and self.form is NATIVE:
+                objects.append(tagged(item, subscription))
+            else:
+                objects.append(self.form.encode(item))
+        return self.form.finish(objects)
+
+    def _say(self, told: bytes) -> bytes:
+        return self.form.finish([told]) if self.form is NATIVE else b""
+
+    def _work(self) -> Behind:
+        if self.behind is None:
+            self.behind = Behind()
+        return self.behind
+
+    def _leave(self, behind: Behind) -> Past:
+        """Out of the flow, if it is in it."""
+        if self.cohort is not None:
+            behind.past = Past(self.hub, self.interest, self.hub.leave(self))
+        assert behind.past
+        return behind.past
+
+    def _set_interest(self, behind: Behind, position: Position, patterns: frozenset[Pattern]) -> None:
+        self.interest = self.hub.interest(patterns)
+        behind.past = Past(self.hub, self.interest, position)

@@ -1,0 +1,153 @@
+"""Output forms: what a browser gets of an event, encoded once and kept on the event. Pure.
+
+JSON payloads are embedded as they are, but for CR and LF, which become spaces: they separate the
+objects of a frame. What is not JSON (NaN, bad UTF-8, deeper than 64) goes as text, what is not UTF-8
+as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from broker.wire import Content
+from gateway.event import Event, Gap
+from gateway.frames import binary_frame, text_frame
+
+MAX_JSON_DEPTH = 64
+FRAME_BYTES = 64 << 10
+
+_as_raw = msgspec.json.Decoder(msgspec.Raw).decode
+encode = msgspec.json.Encoder().encode
+
+
+def native(event: Event) -> bytes:
+    """The object of the native protocol: topic, seq, prev, nth, time (seconds), and data, text or base64."""
+    if (done := event.native) is None:
+        seconds, micros = divmod(event.time_us, 1_000_000)
+        done = event.native = b'{"topic":%b,"seq":%d,"prev":%d,"nth":%d,"time":%d.%06d,%b}' % (
+            _quoted(event.topic), event.seq, event.prev, event.nth, seconds, micros, _payload(event),
+        )  # fmt: skip
+    return done
+
+
+def tagged(event: Event, subscription: int) -> bytes:
+    """The same as part of what a subscribe asked for: addressed to that subscription."""
+    return b'{"history":%d,%b' % (subscription, native(event)[1:])
+
+
+def raw(event: Event) -> bytes:
+    """A WebSocket frame of its own: the payload as it is, as text where it is UTF-8."""
+    if (done := event.raw) is None:
+        is_text = event.content != Content.BINARY and _is_utf8(event.payload)
+        done = event.raw = (text_frame if is_text else binary_frame)(event.payload)
+    return done
+
+
+def gap_object(gap: Gap) -> bytes:
+    fields: dict[str, Any] = {"pattern": gap.pattern, "after": str(gap.after), "before": str(gap.before)}
+    if gap.lost is not None:
+        fields["lost"] = gap.lost
+    return encode({"gap": {**fields, "cause": gap.cause}})
+
+
+def lines(objects: Iterable[bytes]) -> list[bytes]:
+    """The fewest text frames that hold these objects, each cut at FRAME_BYTES or one object."""
+    frames: list[bytes] = []
+    batch: list[bytes] = []
+    size = 0
+    for line in objects:
+        if batch and size + len(line) > FRAME_BYTES:
+            frames.append(text_frame(b"\n".join(batch)))
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line) + 1
+    if batch:
+        frames.append(text_frame(b"\n".join(batch)))
+    return frames
+
+
+def is_json(payload: bytes) -> bool:
+    """Whether every JSON parser would take it: strict grammar, UTF-8, at most 64 deep."""
+    try:
+        _as_raw(payload)
+    except msgspec.DecodeError:
+        return False
+    # msgspec skips over strings without looking at their bytes.
+    return _is_utf8(payload) and (
+        payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH or _depth(payload) <= MAX_JSON_DEPTH
+    )
+
+
+def _payload(event: Event) -> bytes:
+    payload = event.payload
+    if event.content in (Content.UNKNOWN, Content.JSON) and is_json(payload):
+        if b"\n" in payload or b"\r" in payload:
+            payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
+        return b'"data":' + payload
+    if event.content != Content.BINARY and _is_utf8(payload):
+        return b'"text":' + encode(payload.decode())
+    return b'"base64":"%b"' % base64.b64encode(payload)
+
+
+@lru_cache(maxsize=65536)
+def _quoted(topic: str) -> bytes:
+    return encode(topic)
+
+
+def _is_utf8(payload: bytes) -> bool:
+    if payload.isascii():
+        return True
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _depth(payload: bytes) -> int:
+    """How deep the brackets of sound JSON are nested."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for char in payload:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == 0x5C:
+                escaped = True
+            elif char == 0x22:
+                in_string = False
+        elif char == 0x22:
+            in_string = True
+        elif char in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in b"]}":
+            depth -= 1
+    return deepest
+
+
+class Form:
+    """How a connection wants its events: what one becomes, and how a flush's worth is framed."""
+
+    __slots__ = ("encode", "finish", "gap", "name")
+
+    def __init__(
+        self,
+        name: str,
+        encode: Callable[[Event], bytes],
+        gap: Callable[[Gap], bytes] | None,
+        finish: Callable[[list[bytes]], bytes],
+    ) -> None:
+        self.name, self.encode, self.gap, self.finish = name, encode, gap, finish
+
+    def __repr__(self) -> str:
+        return f"Form({self.name})"
+
+
+NATIVE = Form("native", native, gap_object, lambda pending: b"".join(lines(pending)))
+RAW = Form("raw", raw, None, b"".join)
