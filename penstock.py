@@ -30,7 +30,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--gateways", type=click.IntRange(1, 100), help="How many gateways share the port.  [default: 2]")
+@click.option("--gateways", type=click.IntRange(1, 100), help="How many share the port.  [default: 2]")
 @click.option("--demo/--no-demo", default=True, help="Also run the sources demo and system.  [default: demo]")
 @click.option(
     "--folder",
@@ -67,7 +67,7 @@ def broker() -> None:
 
 
 @cli.command()
-@click.option("--number", type=click.IntRange(0, 99), help="Its place on this host; gives its own ports.  [default: 0]")
+@click.option("--number", type=click.IntRange(0, 99), help="Place on this host.  [default: 0]")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port all gateways share.  [default: 8000]")
 @click.option("--feed", metavar="ADDRESS", help="The broker's feed.  [default: tcp://127.0.0.1:5556]")
 @click.option("--control", metavar="ADDRESS", help="The broker's control.  [default: tcp://127.0.0.1:5557]")
@@ -79,10 +79,11 @@ def gateway(**flags: int | str | None) -> None:
       penstock gateway --number 2
       penstock gateway --feed tcp://10.0.0.5:5556 --control tcp://10.0.0.5:5557
     """
-    given = {f"PENSTOCK_GATEWAY__{name.upper()}": str(value) for name, value in flags.items() if value is not None}
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    settings = {f"PENSTOCK_GATEWAY__{name.upper()}": value for name, value in given.items()}
     # A new program in this process: the patch must come before every import, and click is here already.
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "gateway"], {**os.environ, **given})
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "gateway"], {**os.environ, **settings})
 
 
 @cli.command()
@@ -130,7 +131,7 @@ def lines(topic: str) -> None:
 
 
 def main() -> None:
-    """The entry point. Exit codes: 0, 1 failure, 2 usage, 69 unreachable, 78 bad settings, 130 interrupted."""
+    """Exits with 0, 1 failure, 2 usage, 69 broker out of reach, 78 bad settings, 130 interrupted."""
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:  # what click makes of KeyboardInterrupt

@@ -12,6 +12,7 @@ PenstockError
 ├── LogError                      the log cannot be used as it is
 │   ├── LogHeld                   another broker has it
 │   ├── ForeignLog                the file is not a log of ours
+│   ├── CannotCommit              it takes no more just now: disk full, read-only
 │   └── CorruptChunk              a stretch of it does not match its checksum
 └── ControlError                  a control request was refused, with its `code`
     └── ControlTimeout            or was not answered in time
@@ -103,7 +104,8 @@ class LogHeld(LogError):
 
     def __init__(self, path: str, holder: str) -> None:
         super().__init__(
-            f"the log {path} is held by {holder}: one broker a log; stop that one, or set PENSTOCK_BROKER__LOG to another file"
+            f"the log {path} is held by {holder}: one broker a log; "
+            "stop that one, or set PENSTOCK_BROKER__LOG to another file"
         )
         self.path, self.holder = path, holder
 
@@ -115,6 +117,14 @@ class ForeignLog(LogError):
         super().__init__(
             f"{path} is not a Penstock log ({why}): move it away, or set PENSTOCK_BROKER__LOG to another file"
         )
+        self.path, self.why = path, why
+
+
+class CannotCommit(LogError):
+    """The log cannot take events just now: the disk is full, or has become read-only."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"cannot write to the log {path} ({why}): make room on the disk")
         self.path, self.why = path, why
 
 
