@@ -150,7 +150,7 @@ class Error(Struct, frozen=True, kw_only=True):
 
 class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: int
-    ok: msgspec.Raw | None = None
+    ok: msgspec.Raw = msgspec.Raw()  # empty for none: msgspec reads no union of Raw
     error: Error | None = None
 
 
