@@ -1,0 +1,346 @@
+"""The log: all retained events in one order. No socket, no clock: time and boot come in.
+
+`append` gives seq, prev and nth, commits, and returns what may be forwarded: whatever was seen is
+in the log. Seqs are reserved in committed blocks, so that none is given twice, however a broker ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from secrets import randbits
+from typing import Literal
+
+from broker import chunk as chunks
+from broker.chunk import ENTRY, MAX_BYTES, Chunk, Row
+from broker.control import PAGE_BYTES, PAGE_EVENTS, TAILS_LIMIT, Head
+from broker.errors import CannotCommit
+from broker.index import Index, Tail
+from broker.lock import Lock
+from broker.reader import Event, Range, Reader, Tail3
+from broker.retention import Keep, Retention
+from broker.selector import Selector
+from broker.store import Change, Store
+from broker.wire import FLAG_UNLOGGED, STAMP, VERSION
+
+log = logging.getLogger(__name__)
+
+Durability = Literal["process", "memory"]
+RESERVE = 100_000
+_ENTRY_HEAD = tuple(VERSION << 56 | content << 49 for content in range(4))
+
+
+def random_epoch() -> int:
+    return randbits(64) or 1
+
+
+class Log:
+    """An open log; `Log.open` makes one."""
+
+    def __init__(self, store: Store, index: Index, lock: Lock | None, keep: Keep, reserve: int) -> None:
+        self._store, self._index, self._lock = store, index, lock
+        self._reader = Reader(index, store)
+        self._retention = Retention(index, store, self._reader, keep)
+        self._reserve = reserve
+        self._reserved = 0  # seqs up to here may be given out
+        self._unsaved: list[tuple[int, bytes]] = []  # topics that wait for the next commit
+        self._hole: Chunk | None = None  # events that went out unlogged, since the last commit
+        self._clock_base_s = 0.0
+        self.trouble: str | None = None  # why the store does not commit just now
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        durability: Durability = "process",
+        keep: Keep | None = None,
+        *,
+        boot_id: str,
+        now_s: float,
+        new_epoch: Callable[[], int] = random_epoch,
+        reserve: int = RESERVE,
+    ) -> Log:
+        """The log at `path`, made if it is not there; in `memory` an empty one, and no file.
+
+        Args:
+            boot_id: this start of the machine. Under another one than the log was last open in, and
+                without the mark of a clean stop, committed events may be gone: a new epoch begins.
+            now_s: a clock that never jumps; `maintain` gets the same one.
+            reserve: seqs in a block; after an unclean stop the log goes on past the block.
+        Raises:
+            LogHeld, ForeignLog, LogError.
+        """
+        file = Path(path)
+        lock = Lock(file) if durability == "process" else None
+        try:
+            store = Store(file if durability == "process" else None)
+            try:
+                self = cls(store, Index(), lock, keep or Keep(), reserve)
+                self._load(boot_id, str(file.stat().st_ino) if lock else "", new_epoch)
+            except BaseException:
+                store.close()
+                raise
+        except BaseException:
+            if lock:
+                lock.close()
+            raise
+        self._clock_base_s = self._index.clock_s - now_s
+        return self
+
+    def _load(self, boot_id: str, file_id: str, new_epoch: Callable[[], int]) -> None:
+        index, state = self._index, self._store.state()
+        index.forgotten = int(state.get("forgotten", 0))
+        index.clock_s = float(state.get("clock_s", 0))
+        for topic_id, name in self._store.topics():
+            index.add_tail(self._retention.new_tail(topic_id, name))
+        reserved = int(state.get("reserved", 0))
+        for found in self._store.summaries():
+            chunk = self._load_chunk(*found, reserved)
+            index.add_chunk(chunk)
+            index.clock_s = max(index.clock_s, chunk.newest_s)
+            for topic_id, _, nth, seq, time_us in chunk.parts():
+                if tail := index.by_id.get(topic_id):
+                    tail.nth, tail.seq, tail.time_us, tail.heard_s = nth, seq, time_us, chunk.newest_s
+                index.next_id = max(index.next_id, topic_id + 1)
+        last = index.chunks[-1].last if index.chunks else 0
+        index.head = self._reserved = max(reserved, last)
+        # A copy of the file, or one put back from a backup, is another log: it may lack what was seen.
+        is_same = state.get("file") == file_id and (
+            state.get("clean") == "1" or state.get("boot") == boot_id
+        )
+        if is_same:
+            index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
+        else:
+            index.epoch, index.start = new_epoch(), index.head
+        change = Change()
+        if self._lock and self._lock.was_unlogged and index.head > last:
+            # The broker before went on while the disk was full: nobody knows how far.
+            hole = Row.make(last + 1, index.head, index.clock_s, None, None)
+            change.add.append(hole)
+            index.add_chunk(hole.chunk())
+        change.state = {
+            "epoch": f"{index.epoch:016x}",
+            "start": str(index.start),
+            "reserved": str(index.head),
+            "boot": boot_id,
+            "file": file_id,
+            "clean": "0",
+        }
+        # Durable: a mark of a clean stop that came back with the power would vouch for events that did not.
+        self._store.commit(change, durable=True)
+
+    def _load_chunk(
+        self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int, end: int
+    ) -> Chunk:
+        """The chunk of a row, its summary made anew from the body if it is damaged, or a hole."""
+        if check == chunks.check(first, last, newest_s, summary or b""):
+            return Chunk(first, last, newest_s, size or 0, summary)
+        found, body = self._store.body(first)
+        if body is not None and found == chunks.check(first, last, newest_s, body):
+            return Chunk(first, last, newest_s, size, chunks.summarize(body))
+        log.error("damaged first=%d last=%d why=summary and body", first, last)
+        return Chunk(first, max(first, min(last, end)), self._index.clock_s, size or 0, None)
+
+    def append(self, batch: Sequence[tuple[bytes, bytes, int]], now_us: int) -> list[Event]:
+        """Commit events (topic, payload, content type), sound ones; what to forward: topic, stamp, payload.
+
+        While the store cannot commit, the events come back flagged unlogged, as many as there are
+        seqs in reserve; the rest does not come back. The next commit notes their range as a hole.
+        """
+        index, tails = self._index, self._index.tails
+        if len(tails) > self._retention.keep.topics_max:
+            self._make_room()
+        if self._reserved - index.head < len(batch):
+            self._extend(len(batch))
+            batch = batch[: self._reserved - index.head]
+        if not batch:
+            return []
+        get, pack, epoch, seq, by_content = tails.get, ENTRY.pack, index.epoch, index.head, _ENTRY_HEAD
+        rows: list[Row] = []
+        out: list[Event] = []
+        entries: list[bytes] = []
+        payloads: list[bytes] = []
+        ids: list[int] = []
+        end = 0
+        # The broker's hot loop, 1.0 µs an event: plain locals, one pack for stamp and entry together.
+        for topic, payload, content in batch:
+            tail = get(topic)
+            if tail is None:
+                tail = self._new_tail(topic)
+            end += len(payload)
+            if end + ENTRY.size * len(ids) > MAX_BYTES and ids:
+                rows.append(self._row(entries, payloads, ids, seq, now_us))
+                entries, payloads, ids, end = [], [], [], len(payload)
+            seq += 1
+            nth = tail.nth + 1
+            entry = pack(by_content[content] + nth, epoch, seq, tail.seq, now_us, tail.id, end)
+            tail.seq, tail.nth = seq, nth
+            entries.append(entry)
+            payloads.append(payload)
+            ids.append(tail.id)
+            out.append((topic, entry[:40], payload))
+        if ids:
+            rows.append(self._row(entries, payloads, ids, seq, now_us))
+        return out if self._commit(rows, seq) else [_unlogged(event) for event in out]
+
+    def _row(
+        self, entries: list[bytes], payloads: list[bytes], ids: list[int], last: int, now_us: int
+    ) -> Row:
+        by_id, clock_s = self._index.by_id, self._index.clock_s
+        parts: list[chunks.Part] = []
+        for topic_id, count in Counter(ids).items():
+            tail = by_id[topic_id]
+            tail.time_us, tail.heard_s = now_us, clock_s
+            parts.append((topic_id, count, tail.nth, tail.seq, now_us))
+        body = chunks.pack(entries, payloads)
+        return Row.make(last - len(ids) + 1, last, clock_s, chunks.pack_summary(parts), body)
+
+    def _commit(self, rows: list[Row], head: int) -> bool:
+        """Store chunks that end at `head`; False if they became a hole."""
+        index, hole = self._index, self._hole
+        change = Change(add=rows, topics=self._unsaved)
+        if hole:
+            change.add = [Row.make(hole.first, hole.last, hole.newest_s, None, None), *rows]
+        try:
+            self._store.commit(change)
+        except CannotCommit as error:
+            self._suffer(str(error))
+            if hole is None:
+                self._hole = hole = Chunk(index.head + 1, index.head, index.clock_s, 0, None)
+                index.add_chunk(hole)
+            hole.last = index.head = head
+            return False
+        index.head = head
+        self._unsaved, self._hole = [], None
+        if self.trouble:
+            self._recover()
+        for row in rows:
+            index.add_chunk(row.chunk())
+            self._reader.keep_body(row.first, row.body or b"")
+        return True
+
+    def _suffer(self, why: str) -> None:
+        if self.trouble is None:
+            log.error("unlogged from=%d why=%s", self._index.head + 1, why)
+            if self._lock:
+                self._lock.note_unlogged(True)
+        self.trouble = why
+
+    def _recover(self) -> None:
+        log.info("logged again from=%d", self._index.head)
+        self.trouble = None
+        if self._lock:
+            self._lock.note_unlogged(False)
+
+    def _extend(self, count: int) -> None:
+        """Reserve seqs for `count` events and a block more."""
+        reserved = self._index.head + count + self._reserve
+        try:
+            self._store.commit(Change(state={"reserved": str(reserved)}))
+        except CannotCommit as error:
+            self._suffer(str(error))
+        else:
+            self._reserved = reserved
+
+    def _new_tail(self, name: bytes) -> Tail:
+        tail = self._retention.new_tail(self._index.next_id, name)
+        self._index.add_tail(tail)
+        self._unsaved.append((tail.id, name))
+        return tail
+
+    def _make_room(self) -> None:
+        try:
+            self._retention.forget_longest_silent()
+        except CannotCommit as error:
+            self._suffer(str(error))
+
+    def maintain(self, now_s: float) -> bool:
+        """One bounded piece of retention and merging; True while there is more to do at once."""
+        self._index.clock_s = max(self._index.clock_s, self._clock_base_s + now_s)
+        if self._hole:
+            return False  # nothing can be committed, and the hole at the end is in no file yet
+        self._store.checkpoint()
+        try:
+            return self._retention.piece()
+        except CannotCommit as error:
+            log.warning("retention waits: %s", error)
+            return False
+
+    def head(self, drops: int = 0) -> Head:
+        index = self._index
+        return Head(
+            epoch=f"{index.epoch:016x}",
+            head=index.head,
+            oldest=index.oldest,
+            forgotten=index.forgotten,
+            start=index.start,
+            drops=drops,
+        )
+
+    @property
+    def epoch(self) -> int:
+        return self._index.epoch
+
+    @property
+    def topic_count(self) -> int:
+        return len(self._index.tails)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks."""
+        return self._index.size
+
+    @property
+    def known(self) -> dict[bytes, Tail]:
+        """Topics that need no check any more; to be read only."""
+        return self._index.tails
+
+    def replay(
+        self,
+        select: Selector,
+        after: int,
+        upto: int | None = None,
+        limit: int = PAGE_EVENTS,
+        max_bytes: int = PAGE_BYTES,
+    ) -> tuple[list[Event], int, list[Range]]:
+        """See Reader.replay."""
+        return self._reader.replay(select, after, upto, limit, max_bytes)
+
+    def last(
+        self, select: Selector, count: int = 1, upto: int | None = None, limit: int = PAGE_EVENTS
+    ) -> tuple[list[Event], bool, list[Range]]:
+        """See Reader.last."""
+        return self._reader.last(select, count, upto, limit)
+
+    def tails(self, select: Selector, after: int, limit: int = TAILS_LIMIT) -> tuple[list[Tail3], int]:
+        """See Reader.tails."""
+        return self._reader.tails(select, after, limit)
+
+    def topics(self, select: Selector, after: bytes = b"", limit: int = 1_000) -> tuple[list[Tail], bool]:
+        """See Reader.topics."""
+        return self._reader.topics(select, after, limit)
+
+    def close(self) -> None:
+        """Leaves the mark of a clean stop: the next broker goes on at the next seq."""
+        index = self._index
+        change = Change(state={"reserved": str(index.head), "clock_s": repr(index.clock_s), "clean": "1"})
+        if self._commit([], index.head):
+            try:
+                self._store.commit(change, durable=True)
+            except CannotCommit as error:
+                log.error("no mark of a clean stop: %s", error)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Lets go of the files and leaves no mark, as a kill does."""
+        self._store.close()
+        if self._lock:
+            self._lock.close()
+
+
+def _unlogged(event: Event) -> Event:
+    topic, stamp, payload = event
+    version, flags, *rest = STAMP.unpack(stamp)
+    return topic, STAMP.pack(version, flags | FLAG_UNLOGGED, *rest), payload

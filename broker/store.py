@@ -1,0 +1,179 @@
+"""The log's file: an SQLite database with one row a chunk. Knows SQL and nothing of events.
+
+Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text).
+Not thread-safe but for `checkpoint`, which a thread of its own calls.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+
+from broker.chunk import Row
+from broker.errors import CannotCommit, ForeignLog, LogError
+
+# Another number on machines of the other byte order: summaries are in the machine's own.
+APPLICATION_ID = 0x50535431 if sys.byteorder == "little" else 0x50535432
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE chunks (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, newest_s REAL NOT NULL,
+    summary_check INTEGER NOT NULL, body_check INTEGER NOT NULL, summary BLOB, body BLOB
+);
+CREATE TABLE topics (id INTEGER PRIMARY KEY, name BLOB NOT NULL);
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+# The body stands last: reading a summary must not walk through the body's overflow pages.
+_ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
+CHECKPOINT_BYTES = 8 << 20
+WAL_PAGES_MAX = 16_384
+
+
+@dataclass(slots=True)
+class Change:
+    """What one transaction does."""
+
+    add: list[Row] = field(default_factory=list)
+    remove: list[int] = field(default_factory=list)  # firsts of chunks
+    topics: list[tuple[int, bytes]] = field(default_factory=list)
+    forget: list[int] = field(default_factory=list)  # ids of topics
+    state: dict[str, str] = field(default_factory=dict)
+
+
+class Store:
+    """An open file; `path` None is a store in this process's memory.
+
+    In memory it is SQLite's own, not a file in /dev/shm: nothing stays behind after a kill -9, and
+    containers give /dev/shm 64 MB, less than a log may hold.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises ForeignLog, LogError."""
+        self.path = path
+        self._written = 0
+        self._wal_pages = 0
+        self._wake = Event()
+        self._closing = False
+        self._checkpointer: Thread | None = None
+        try:
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            self._check_ours()
+            if path:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA wal_autocheckpoint = 0")
+            self._db.execute("PRAGMA synchronous = " + ("NORMAL" if path else "OFF"))
+            self._db.execute("PRAGMA cache_size = -16384")
+            if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                self._db.executescript(_SCHEMA)
+                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error as error:
+            raise LogError(f"cannot open the log {path}: {error}: {_remedy(path, error)}") from error
+        if path:
+            self._checkpointer = Thread(target=self._checkpoint_often, name="checkpoint", daemon=True)
+            self._checkpointer.start()
+
+    def _check_ours(self) -> None:
+        try:
+            ours = self._db.execute("PRAGMA application_id").fetchone()[0]
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            if "not a database" in str(error):
+                raise ForeignLog(str(self.path), "not an SQLite file") from error
+            raise
+        if tables and ours != APPLICATION_ID:
+            raise ForeignLog(str(self.path), "another program's database")
+        if version > VERSION:
+            raise ForeignLog(str(self.path), f"of version {version}, this program knows {VERSION}")
+
+    def state(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT key, value FROM state"))
+
+    def topics(self) -> list[tuple[int, bytes]]:
+        return self._db.execute("SELECT id, name FROM topics ORDER BY id").fetchall()
+
+    def summaries(self) -> Iterator[tuple[int, int, float, int, bytes | None, int]]:
+        """first, last, newest_s, summary_check, summary, bytes of the body; by first."""
+        yield from self._db.execute(
+            "SELECT first, last, newest_s, summary_check, summary, length(body) FROM chunks ORDER BY first"
+        )
+
+    def body(self, first: int) -> tuple[int, bytes | None]:
+        """The checksum and the body of a chunk; no body if there is none, or SQLite finds it damaged."""
+        with suppress(sqlite3.DatabaseError):
+            for check, body in self._db.execute(
+                "SELECT body_check, body FROM chunks WHERE first = ?", (first,)
+            ).fetchall():
+                return check, body
+        return 0, None
+
+    def commit(self, change: Change, durable: bool = False) -> None:
+        """All of it or nothing; `durable` waits for the disk. Raises CannotCommit."""
+        db = self._db
+        try:
+            if len(change.add) == 1 and not (change.remove or change.topics or change.forget or change.state):
+                db.execute(_ADD, change.add[0])  # the usual commit: one statement is a transaction itself
+            else:
+                if durable:
+                    db.execute("PRAGMA synchronous = FULL")
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany("DELETE FROM chunks WHERE first = ?", [(first,) for first in change.remove])
+                db.executemany("DELETE FROM topics WHERE id = ?", [(topic_id,) for topic_id in change.forget])
+                db.executemany("INSERT INTO topics VALUES (?, ?)", change.topics)
+                db.executemany(_ADD, change.add)
+                db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", change.state.items())
+                db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise CannotCommit(str(self.path or "memory"), str(error)) from error
+        finally:
+            if durable:
+                db.execute("PRAGMA synchronous = " + ("NORMAL" if self.path else "OFF"))
+        self._written += 4096 + sum(len(row.body or b"") for row in change.add)
+        if self._written >= CHECKPOINT_BYTES:
+            self._written = 0
+            self._wake.set()
+
+    def checkpoint(self) -> None:
+        """Move what the write-ahead log holds into the file, so that the next commit starts it anew.
+
+        Commits while a checkpoint runs keep the log from ever being empty, so under steady writing
+        the thread alone would let it grow for ever; one on the committing thread, after the thread
+        has moved nearly all, is short.
+        """
+        if self.path and self._wal_pages > WAL_PAGES_MAX and not self._wake.is_set():
+            self._wal_pages = 0
+            with suppress(sqlite3.OperationalError):  # busy or a full disk: the next one does it
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _checkpoint_often(self) -> None:
+        db = sqlite3.connect(str(self.path), isolation_level=None)
+        while self._wake.wait() and not self._closing:
+            with suppress(sqlite3.Error):
+                _, self._wal_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._wake.clear()
+        db.close()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._checkpointer:
+            self._checkpointer.join()
+        self._db.close()
+
+
+def _remedy(path: Path | None, error: sqlite3.Error) -> str:
+    folder = path.parent if path else Path()
+    if path and not os.access(path if path.exists() else folder, os.W_OK):
+        return "make the folder and the file writable for this user, or set PENSTOCK_BROKER__LOG"
+    if "malformed" in str(error):
+        return "move the file away to start an empty log, or put a backup in its place"
+    return "see that the disk has room and the folder is writable, or set PENSTOCK_BROKER__LOG"
