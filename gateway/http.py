@@ -1,0 +1,261 @@
+"""The HTTP API, as a WSGI application: what a page or a script asks.
+
+Errors are JSON, `{"error": {"code": ..., "message": ...}}`, with the status that fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgspec
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from broker import control
+from broker.errors import BadPattern, BadPosition, BadTopic, ControlError, PenstockError
+from broker.topics import Pattern, check_topic, is_system
+from broker.wire import Position, unpack_records
+from gateway.event import Event
+from gateway.forms import native
+
+HISTORY_DEFAULT = 100
+TOPICS_DEFAULT = 1_000
+TOPICS_MAX = 10_000
+STATUS_TIMEOUT_S = 1.0
+RETRY_AFTER_S = 1
+
+SECURITY_HEADERS = [
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; frame-ancestors 'self'; base-uri 'none'; object-src 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+]
+
+_ROUTES = Map(
+    [
+        Rule("/api/topics", endpoint="topics", methods=["GET"]),
+        Rule("/api/topics/<path:topic>/history", endpoint="history", methods=["GET"]),
+        Rule("/api/status", endpoint="status", methods=["GET"]),
+        Rule("/ws", endpoint="websocket"),
+        Rule("/raw/<path:topic>", endpoint="websocket"),
+    ],
+    strict_slashes=False,
+    merge_slashes=False,  # an empty segment is no topic's: it is told, not mended
+)
+
+
+class Call(Protocol):
+    """Asks the broker; see ControlLink.call."""
+
+    def __call__(self, request: control.AnyRequest, timeout_s: float = ...) -> tuple[Any, bytes]: ...
+
+
+class BadParameter(PenstockError):
+    """A parameter of the query that is unknown, repeated or out of range."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"parameter {name!r}: {why}")
+        self.name, self.why = name, why
+
+
+class Api:
+    """A WSGI application; handlers run in greenlets and may wait for the broker."""
+
+    def __init__(self, call: Call, status: Callable[[], dict[str, Any]], history_max: int) -> None:
+        """
+        Args:
+            status: what this gateway counts, as JSON-able values.
+            history_max: events that one answer holds at most.
+        """
+        self._call = call
+        self._status = status
+        self._history_max = history_max
+        self._endpoints: dict[str, Callable[..., Response]] = {
+            "topics": self.topics,
+            "history": self.history,
+            "status": self.status,
+            "websocket": self.websocket,
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        response: Response = self._answer(request)
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            endpoint, arguments = _ROUTES.bind_to_environ(request.environ).match()
+            return self._endpoints[endpoint](request, **arguments)
+        except NotFound:
+            return _error(HTTPStatus.NOT_FOUND, "not_found", f"nothing at {request.path}")
+        except MethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            message = f"{request.method} is not for {request.path}, which takes {allowed}"
+            return _error(HTTPStatus.METHOD_NOT_ALLOWED, "bad_method", message, Allow=allowed)
+        except BadTopic as error:
+            return _error(HTTPStatus.BAD_REQUEST, "bad_topic", str(error))
+        except BadParameter as error:
+            return _error(HTTPStatus.BAD_REQUEST, "bad_parameter", str(error))
+        except ControlError as error:
+            if error.code in ("timeout", "unavailable"):
+                message = f"the broker is not heard: {error}"
+                retry = {"Retry-After": str(RETRY_AFTER_S)}
+                return _error(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, **retry)
+            return _error(HTTPStatus.BAD_GATEWAY, error.code, str(error))
+
+    def topics(self, request: Request) -> Response:
+        """`{"position": ..., "topics": [{"topic", "seq", "nth", "time"}], "more": false}`, by name."""
+        given = _parameters(request, "pattern", "after", "limit")
+        try:
+            wanted = Pattern(given.get("pattern", "**"))
+        except BadPattern as error:
+            raise BadParameter("pattern", str(error)) from error
+        if is_system(wanted.text):
+            return _no_right(wanted.text)
+        limit = _number(given, "limit", TOPICS_DEFAULT, TOPICS_MAX)
+        asked = control.Topics(id=0, patterns=(wanted.text,), after=given.get("after", ""), limit=limit)
+        page, _ = self._call(asked)
+        return _json({"position": _position(page.at, page.at.head), "topics": page.topics, "more": page.more})
+
+    def history(self, request: Request, topic: str) -> Response:
+        """`{"position": ..., "recovered": true, "truncated": false, "events": [native objects]}`.
+
+        Without `since` the newest events, at most `limit`. With it those after it, oldest first;
+        where they are `truncated`, ask again with `since` = `position`. `recovered` is true only
+        when nothing is missing between `since` and `position`.
+        """
+        given = _parameters(request, "since", "limit")
+        check_topic(topic)
+        if is_system(topic):
+            return _no_right(topic)
+        limit = _number(given, "limit", min(HISTORY_DEFAULT, self._history_max), self._history_max)
+        is_recovered = True
+        if "since" in given:
+            try:
+                since = Position.parse(given["since"])
+            except BadPosition as error:
+                raise BadParameter("since", str(error)) from error
+            asked = control.Replay(id=0, patterns=(topic,), after=min(since.seq, _SEQ_MAX), limit=limit)
+            page, records = self._call(asked)
+            if since.epoch == page.at.epoch_number and since.seq <= page.at.head:
+                events = _events(records)
+                is_recovered = _is_unbroken(page, since.seq, events)
+                return _events_json(page, page.through, is_recovered, page.through < page.at.head, events)
+            # That place is in no log of ours: what there is, and that it does not join on.
+            is_recovered = False
+        page, records = self._call(control.Last(id=0, patterns=(topic,), count=limit, limit=limit))
+        is_recovered = is_recovered and not page.damaged
+        return _events_json(page, page.at.head, is_recovered, page.truncated, _events(records))
+
+    def status(self, request: Request) -> Response:
+        """`{"gateway": {...}, "broker": {...}}`; null for a broker that is not heard."""
+        _parameters(request)
+        try:
+            page, _ = self._call(control.Status(id=0), timeout_s=STATUS_TIMEOUT_S)
+        except ControlError:
+            page = None
+        return _json({"gateway": self._status(), "broker": page})
+
+    def websocket(self, request: Request, **_: str) -> Response:
+        message = f"{request.path} is for WebSockets: ask for an upgrade"
+        return _error(HTTPStatus.UPGRADE_REQUIRED, "upgrade_required", message, Upgrade="websocket")
+
+
+def secured(application: Any) -> Any:
+    """The same application, every answer with the headers that keep pages to themselves."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, [*headers, *SECURITY_HEADERS], exc_info)
+
+        result: Iterable[bytes] = application(environ, start)
+        return result
+
+    return answer
+
+
+_SEQ_MAX = (1 << 63) - 1
+
+
+def _parameters(request: Request, *known: str) -> dict[str, str]:
+    """The query's parameters. Raises BadParameter: an unknown or repeated one."""
+    for name, values in request.args.lists():
+        if name not in known:
+            expected = f"expected {', '.join(known)}" if known else "none is expected"
+            raise BadParameter(name, f"unknown, {expected}")
+        if len(values) > 1:
+            raise BadParameter(name, "given more than once")
+    return request.args.to_dict()
+
+
+def _number(given: dict[str, str], name: str, default: int, largest: int) -> int:
+    text = given.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= largest):
+        raise BadParameter(name, f"{text[:20]!r} is no number from 1 to {largest}")
+    return int(text)
+
+
+def _events(records: bytes) -> list[Event]:
+    return [Event(*record) for record in unpack_records(records)]
+
+
+def _is_unbroken(page: control.ReplayPage, since: int, events: Sequence[Event]) -> bool:
+    """Whether this page of one topic is all there was of it after `since`."""
+    if page.damaged:
+        return False
+    if not events:
+        return since >= page.at.forgotten  # or the topic may have been forgotten whole, after `since`
+    last = since
+    for event in events:
+        if event.prev > last:
+            return False
+        last = event.seq
+    return True
+
+
+def _position(at: control.Head, seq: int) -> str:
+    return str(Position(at.epoch_number, seq))
+
+
+def _events_json(
+    page: control.ReplayPage | control.LastPage,
+    seq: int,
+    is_recovered: bool,
+    is_truncated: bool,
+    events: Iterable[Event],
+) -> Response:
+    head = _encode(
+        {"position": _position(page.at, seq), "recovered": is_recovered, "truncated": is_truncated}
+    )
+    # The objects are bytes already; only what is around them is encoded here.
+    return _response(b'%b,"events":[%b]}' % (head[:-1], b",".join(map(native, events))), HTTPStatus.OK)
+
+
+def _json(value: Any) -> Response:
+    return _response(_encode(value), HTTPStatus.OK)
+
+
+def _no_right(name: str) -> Response:
+    return _error(
+        HTTPStatus.FORBIDDEN, "forbidden", f"{name!r} is the system's own: it takes a right to read it"
+    )
+
+
+def _error(status: HTTPStatus, code: str, message: str, **headers: str) -> Response:
+    response = _response(_encode({"error": {"code": code, "message": message}}), status)
+    response.headers.extend(headers)
+    return response
+
+
+def _response(body: bytes, status: HTTPStatus) -> Response:
+    response = Response(body, status=status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+_encode = msgspec.json.Encoder().encode

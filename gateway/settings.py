@@ -1,0 +1,42 @@
+"""What can be set of a gateway: `[gateway]` in the file, PENSTOCK_GATEWAY__... in the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Address = Annotated[str, Meta(min_length=1)]
+
+OWN_PORTS = 8101
+ADMIN_PORTS = 9101
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    number: Annotated[int, Meta(ge=0, le=899)] = 0  # of this gateway among those of the host
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 8000  # shared by all gateways of the host; 0: the kernel picks
+    own_port: Port | None = None  # this one's alone, on loopback; None: 8101 + number
+    admin_port: Port | None = None  # health and metrics, on loopback; None: 9101 + number
+    feed: Address = "tcp://127.0.0.1:5556"
+    control: Address = "tcp://127.0.0.1:5557"
+    origins: tuple[str, ...] = ()  # let in besides the host's own: "https://example.org"
+
+    ring_max_bytes: Annotated[int, Meta(ge=0)] = 64 << 20  # recent events in memory
+    linger_s: Annotated[float, Meta(ge=0)] = 60.0  # a prefix without listeners is kept so long
+    message_max_bytes: Annotated[int, Meta(ge=1024)] = 64 << 10  # of one message of a client
+    subscriptions_max: Annotated[int, Meta(ge=1)] = 1_000  # of one connection
+    history_max: Annotated[int, Meta(ge=1, le=2_000)] = 2_000  # events in all that one subscribe gets
+    # Untouched, the kernel takes 4.26 MB from a reader that never reads, and what it holds is old
+    # when it is read; with these about 170 KB.
+    send_buffer_bytes: Annotated[int, Meta(ge=4096)] = 64 << 10
+    not_sent_lowat_bytes: Annotated[int, Meta(ge=1024)] = 32 << 10
+
+    @property
+    def effective_own_port(self) -> int:
+        return OWN_PORTS + self.number if self.own_port is None else self.own_port
+
+    @property
+    def effective_admin_port(self) -> int:
+        return ADMIN_PORTS + self.number if self.admin_port is None else self.admin_port

@@ -1,0 +1,312 @@
+"""The HTTP API and the pages: what is answered, and how each fault is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from broker import control
+from broker.errors import ControlError, ControlTimeout
+from broker.wire import pack_records, pack_stamp
+from gateway.http import Api, secured
+from gateway.pages import pages
+
+EPOCH = 0x9F3C2A7BE1D04C11
+OTHER = "0000000000000001"
+HISTORY_MAX = 500
+
+
+def position(seq: int) -> str:
+    return f"{EPOCH:016x}.{seq}"
+
+
+def head(seq: int = 50, forgotten: int = 0) -> control.Head:
+    return control.Head(epoch=f"{EPOCH:016x}", head=seq, oldest=1, forgotten=forgotten, start=0)
+
+
+def records(*places: tuple[int, int]) -> bytes:
+    """Events of topic `a`, as (seq, prev)."""
+    return pack_records((b"a", pack_stamp(0, 1, EPOCH, seq, prev, 1), b"%d" % seq) for seq, prev in places)
+
+
+class Broker:
+    """Answers what a test put in by the kind of request, and notes what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[control.AnyRequest] = []
+        self.pages: dict[type, Any] = {}
+        self.error: ControlError | None = None
+
+    def call(self, request: control.AnyRequest, timeout_s: float = 5) -> tuple[Any, bytes]:
+        self.asked.append(request)
+        if self.error is not None:
+            raise self.error
+        page: tuple[Any, bytes] = self.pages[type(request)]
+        return page
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def client(broker: Broker) -> Client:
+    return Client(secured(Api(broker.call, lambda: {"connections": 3}, HISTORY_MAX)))
+
+
+def error_of(response: TestResponse) -> tuple[int, str]:
+    return response.status_code, json.loads(response.data)["error"]["code"]
+
+
+def test_topics_are_listed(broker: Broker, client: Client) -> None:
+    topic = control.Topic(topic="a/b", seq=7, nth=2, time=1.5)
+    broker.pages[control.Topics] = control.TopicsPage(at=head(), topics=[topic], more=True), b""
+    response = client.get("/api/topics?pattern=a/**&limit=5&after=a/a")
+    assert json.loads(response.data) == {
+        "position": position(50),
+        "topics": [{"topic": "a/b", "seq": 7, "nth": 2, "time": 1.5}],
+        "more": True,
+    }
+    assert broker.asked == [control.Topics(id=0, patterns=("a/**",), after="a/a", limit=5)]
+
+
+def test_history_is_the_newest_events(broker: Broker, client: Client) -> None:
+    broker.pages[control.Last] = control.LastPage(at=head()), records((40, 30), (41, 40))
+    found = json.loads(client.get("/api/topics/a/history").data)
+    assert [event["seq"] for event in found.pop("events")] == [40, 41]
+    assert found == {"position": position(50), "recovered": True, "truncated": False}
+    assert broker.asked == [control.Last(id=0, patterns=("a",), count=100, limit=100)]
+
+
+def test_a_topic_of_several_segments_is_one_topic(broker: Broker, client: Client) -> None:
+    broker.pages[control.Last] = control.LastPage(at=head()), b""
+    assert client.get("/api/topics/a/history/history").status_code == 200
+    assert client.get("/api/topics/a%2Fü/history?limit=1").status_code == 200
+    assert [request.patterns for request in broker.asked if isinstance(request, control.Last)] == [
+        ("a/history",),
+        ("a/ü",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "found", "expected"),
+    [
+        pytest.param(
+            control.ReplayPage(at=head(), through=50),
+            [(41, 30), (45, 41)],
+            {"recovered": True, "truncated": False, "position": position(50)},
+            id="all of it",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(), through=45),
+            [(41, 30), (45, 41)],
+            {"recovered": True, "truncated": True, "position": position(45)},
+            id="a page of it",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(), through=50),
+            [],
+            {"recovered": True, "truncated": False, "position": position(50)},
+            id="nothing new",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(), through=50),
+            [(44, 43)],
+            {"recovered": False, "truncated": False, "position": position(50)},
+            id="begins too late",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(), through=50),
+            [(41, 30), (45, 44)],
+            {"recovered": False, "truncated": False, "position": position(50)},
+            id="hole inside",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(forgotten=45), through=50),
+            [],
+            {"recovered": False, "truncated": False, "position": position(50)},
+            id="perhaps forgotten",
+        ),
+        pytest.param(
+            control.ReplayPage(at=head(), through=50, damaged=[(42, 44)]),
+            [(41, 30)],
+            {"recovered": False, "truncated": False, "position": position(50)},
+            id="damaged",
+        ),
+    ],
+)
+def test_history_since_a_position(
+    broker: Broker,
+    client: Client,
+    page: control.ReplayPage,
+    found: list[tuple[int, int]],
+    expected: dict[str, Any],
+) -> None:
+    broker.pages[control.Replay] = page, records(*found)
+    answer = json.loads(client.get(f"/api/topics/a/history?since={position(40)}&limit=20").data)
+    assert [event["seq"] for event in answer.pop("events")] == [seq for seq, _ in found]
+    assert answer == expected
+    assert broker.asked == [control.Replay(id=0, patterns=("a",), after=40, limit=20)]
+
+
+@pytest.mark.parametrize("since", [f"{OTHER}.40", position(51), position((1 << 64) - 1)])
+def test_a_position_of_no_log_of_ours_is_not_recovered(broker: Broker, client: Client, since: str) -> None:
+    broker.pages[control.Replay] = control.ReplayPage(at=head(), through=50), records((45, 44))
+    broker.pages[control.Last] = control.LastPage(at=head()), records((40, 30), (41, 40))
+    answer = json.loads(client.get(f"/api/topics/a/history?since={since}").data)
+    assert (answer["recovered"], answer["position"]) == (False, position(50))
+    assert [event["seq"] for event in answer["events"]] == [40, 41]
+
+
+def test_status_has_both_sides(broker: Broker, client: Client) -> None:
+    broker.pages[control.Status] = (
+        control.StatusPage(
+            at=head(), version="1", durability="process", uptime_s=1, received=2, logged=2, dropped={},
+            topics=1, log_bytes=9, subscribed=1,
+        ),
+        b"",
+    )  # fmt: skip
+    answer = json.loads(client.get("/api/status").data)
+    assert answer["gateway"] == {"connections": 3}
+    assert answer["broker"]["at"]["head"] == 50
+
+
+def test_status_is_answered_without_a_broker(broker: Broker, client: Client) -> None:
+    broker.error = ControlTimeout("tcp://127.0.0.1:1", 1)
+    assert json.loads(client.get("/api/status").data) == {"gateway": {"connections": 3}, "broker": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        pytest.param(ControlTimeout("tcp://127.0.0.1:1", 5), 503, "unavailable", id="not heard"),
+        pytest.param(ControlError("unavailable", "full"), 503, "unavailable", id="takes nothing"),
+        pytest.param(ControlError("damaged", "checksum"), 502, "damaged", id="the broker's own error"),
+    ],
+)
+def test_the_brokers_errors_are_told(
+    broker: Broker, client: Client, error: ControlError, status: int, code: str
+) -> None:
+    broker.error = error
+    response = client.get("/api/topics")
+    assert error_of(response) == (status, code)
+    assert ("Retry-After" in response.headers) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "code", "named"),
+    [
+        pytest.param("/nowhere", 404, "not_found", "/nowhere", id="nothing there"),
+        pytest.param("/api/topics/a", 404, "not_found", "/api/topics/a", id="topic alone"),
+        pytest.param("/api/topics?limit=0", 400, "bad_parameter", "'limit'", id="limit of 0"),
+        pytest.param("/api/topics?limit=x", 400, "bad_parameter", "'limit'", id="limit no number"),
+        pytest.param(
+            "/api/topics/a/history?limit=501", 400, "bad_parameter", "1 to 500", id="limit too large"
+        ),
+        pytest.param("/api/topics?pattern=a//b", 400, "bad_parameter", "'pattern'", id="bad pattern"),
+        pytest.param("/api/topics?limt=1", 400, "bad_parameter", "'limt'", id="unknown parameter"),
+        pytest.param("/api/topics?limit=1&limit=2", 400, "bad_parameter", "more than once", id="repeated"),
+        pytest.param("/api/status?a=1", 400, "bad_parameter", "'a'", id="parameter where none is"),
+        pytest.param("/api/topics/a/history?since=7", 400, "bad_parameter", "'since'", id="bad position"),
+        pytest.param("/api/topics/a//b/history", 400, "bad_topic", "empty segment", id="empty segment"),
+        pytest.param("/api/topics/a/../history", 400, "bad_topic", "'..'", id="dots"),
+        pytest.param("/api/topics/*/history", 400, "bad_topic", "'*'", id="wildcard in a topic"),
+        pytest.param("/api/topics/" + "a" * 256 + "/history", 400, "bad_topic", "255", id="long topic"),
+        pytest.param("/api/topics/$broker/beat/history", 403, "forbidden", "$broker/beat", id="system topic"),
+        pytest.param("/api/topics?pattern=$broker/**", 403, "forbidden", "$broker/**", id="system pattern"),
+        pytest.param("/ws", 426, "upgrade_required", "/ws", id="WebSocket without an upgrade"),
+        pytest.param("/raw/a/b", 426, "upgrade_required", "/raw/a/b", id="raw without an upgrade"),
+    ],
+)
+def test_what_is_wrong_is_named(client: Client, url: str, status: int, code: str, named: str) -> None:
+    response = client.get(url)
+    assert error_of(response) == (status, code)
+    assert named in json.loads(response.data)["error"]["message"]
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_other_methods_are_told_what_is_allowed(client: Client) -> None:
+    response = client.post("/api/topics")
+    assert error_of(response) == (405, "bad_method")
+    assert "GET" in response.headers["Allow"]
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    (tmp_path / "public" / "sub").mkdir(parents=True)
+    (tmp_path / "public" / "index.html").write_text("<p>home")
+    (tmp_path / "public" / "sub" / "app.js").write_text("export {}")
+    (tmp_path / "node_modules" / "lib").mkdir(parents=True)
+    (tmp_path / "node_modules" / "lib" / "lib.css").write_text("p {}")
+    (tmp_path / "node_modules" / "lib" / "secret.js").write_text("no")
+    (tmp_path / "secret.txt").write_text("no")
+    vendor = {"/lib/lib-1.0.0/lib.css": "lib/lib.css", "/lib/gone-1.0.0/gone.js": "gone/gone.js"}
+    (tmp_path / "vendor.json").write_text(json.dumps(vendor))
+    return tmp_path
+
+
+@pytest.fixture
+def site(web: Path, broker: Broker) -> Client:
+    return Client(secured(pages(Api(broker.call, dict, HISTORY_MAX), web)))
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "kind", "kept"),
+    [
+        pytest.param("/", "<p>home", "text/html", "max-age=0, public", id="index"),
+        pytest.param("/sub/app.js", "export {}", "text/javascript", "max-age=0, public", id="own"),
+        pytest.param(
+            "/lib/lib-1.0.0/lib.css",
+            "p {}",
+            "text/css",
+            "max-age=315360000, public, immutable",
+            id="third-party",
+        ),
+    ],
+)
+def test_files_are_served(site: Client, url: str, body: str, kind: str, kept: str) -> None:
+    response = site.get(url)
+    assert (response.status_code, response.text) == (200, body)
+    assert (response.mimetype, response.headers["Cache-Control"]) == (kind, kept)
+    again = site.get(url, headers={"If-None-Match": response.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    assert site.head(url).data == b""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/secret.txt",
+        "/../secret.txt",
+        "/sub/../../secret.txt",
+        "/..%2fsecret.txt",
+        "/node_modules/lib/secret.js",
+        "/lib/lib-1.0.0/secret.js",
+        "/lib/gone-1.0.0/gone.js",
+        "/sub",
+        "//etc/passwd",
+    ],
+)
+def test_nothing_else_is_served(site: Client, url: str) -> None:
+    assert error_of(site.get(url)) == (404, "not_found")
+
+
+def test_a_missing_third_party_file_is_logged_with_the_remedy(
+    web: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pages(None, web)
+    assert "gone.js" in caplog.text and "npm ci" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["/", "/index.html", "/sub/app.js", "/nowhere", "/api/topics?limit=0"])
+def test_every_answer_has_the_security_headers(site: Client, url: str) -> None:
+    headers = site.get(url).headers
+    policy = "default-src 'self'; frame-ancestors 'self'; base-uri 'none'; object-src 'none'"
+    assert headers["Content-Security-Policy"] == policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
