@@ -6,8 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from broker.settings import Address
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Address = Annotated[str, Meta(min_length=1)]
 
 OWN_PORTS = 8101
 ADMIN_PORTS = 9101

@@ -1,0 +1,41 @@
+"""A gateway's settings, through the loader that all processes share."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.errors import BadSetting
+from broker.settings import load
+from gateway.settings import GatewaySettings
+
+
+def loaded(**variables: str) -> GatewaySettings:
+    env = {f"PENSTOCK_GATEWAY__{name.upper()}": value for name, value in variables.items()}
+    return load(GatewaySettings, "gateway", env=env)
+
+
+@pytest.mark.parametrize(
+    ("variables", "own", "admin"),
+    [
+        pytest.param({}, 8101, 9101, id="the first gateway"),
+        pytest.param({"number": "3"}, 8104, 9104, id="the fourth"),
+        pytest.param({"number": "3", "own_port": "0", "admin_port": "0"}, 0, 0, id="the kernel picks"),
+        pytest.param({"own_port": "7000", "admin_port": "7001"}, 7000, 7001, id="given"),
+    ],
+)
+def test_ports_follow_the_number(variables: dict[str, str], own: int, admin: int) -> None:
+    settings = loaded(**variables)
+    assert (settings.effective_own_port, settings.effective_admin_port) == (own, admin)
+
+
+def test_origins_are_a_list() -> None:
+    assert loaded(origins='["https://a.example"]').origins == ("https://a.example",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", "65536"), ("port", "-1"), ("number", "x"), ("feed", "localhost:5556"), ("history_max", "2001")],
+)
+def test_what_is_out_of_range_is_named(name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=f"PENSTOCK_GATEWAY__{name.upper()}"):
+        loaded(**{name: value})
