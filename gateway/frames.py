@@ -2,7 +2,7 @@
 
 Whole small text frames, which is nearly all that browsers send, are read here at 0.3 µs each and
 leave nothing behind. Anything else goes through websockets' sans-I/O parser, which exists while a
-frame or message is incomplete and is let go at the next boundary (0.5 to 1 KB a connection).
+frame or message is incomplete and is let go at the next boundary (2 KB while it lasts).
 
 That parser judges most of a header only when the payload has come, takes lengths that are not
 minimal, and counts no fragments; `Inbound` judges each header as soon as its bytes are here, so that

@@ -1,4 +1,4 @@
-"""Which requests may become WebSockets. Pure: from the request's head to a yes or a named no.
+"""Which requests may become WebSockets: from a request's head to a yes or a named no. Pure.
 
 Source: RFC 6455, 4.2.1 (what the server checks), 10.2 (Origin).
 """
