@@ -60,11 +60,12 @@ class Cut:
 class Behind:
     """What a connection has only while it is not simply live."""
 
-    __slots__ = ("commands", "cut", "past", "told", "unsent")
+    __slots__ = ("commands", "cut", "past", "pong", "told", "unsent")
 
     def __init__(self) -> None:
         self.past: Past | None = None  # where it is, None while in the flow
         self.unsent: memoryview | None = None
+        self.pong: bytes | None = None  # a frame; the newest one answers for all before it
         self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
         self.commands: deque[Command] = deque()
         self.cut: Cut | None = None
@@ -120,6 +121,11 @@ class Connection(ABC):
         self._work().told.append(told)
         self.pump()
 
+    def answer_ping(self, pong: bytes) -> None:
+        """Send this frame between two others."""
+        self._work().pong = pong
+        self.pump()
+
     def tell_gap(self, gap: Gap) -> None:
         if self.form.gap:
             self.tell(self.form.gap(gap))
@@ -168,6 +174,9 @@ class Connection(ABC):
 
     def _next(self, behind: Behind) -> bytes | None:
         """The next bytes; b"" for none, but ask again; None for nothing until something happens."""
+        if behind.pong:
+            pong, behind.pong = behind.pong, None
+            return pong
         if behind.told:
             told = list(behind.told)
             behind.told.clear()

@@ -162,8 +162,14 @@ class Hub:
             self.flushed = seq
 
     def change_epoch(self, epoch: int, start: int, seq: int) -> None:
+        was_unknown = self.epoch == 0
         self.epoch, self.start, self.seen = epoch, start, seq
         self.ring.clear(seq)
+        if was_unknown:
+            # Who came before the broker was heard was welcomed at no position.
+            for connection in list(self.connections):
+                if connection.form is NATIVE:
+                    connection.tell(protocol.at(Position(epoch, seq)))
         for connection in self._behind:
             self.after_flush(connection.pump)
 

@@ -152,5 +152,9 @@ def welcome(position: Position, gateway: str, limits: dict[str, int]) -> bytes:
     return _encode({"welcome": {"position": str(position), "gateway": gateway, "limits": limits}})
 
 
+def at(position: Position) -> bytes:
+    return _encode({"at": str(position)})
+
+
 def notice(code: str, **fields: object) -> bytes:
     return _encode({"notice": {"code": code, **fields}})

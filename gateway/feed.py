@@ -1,0 +1,241 @@
+"""The broker's feed and log, as the upstream and the hub need them: sockets in, calls out.
+
+One greenlet owns the SUB socket and does all of: take what has arrived, put it through the upstream
+into the hub, flush, let readers run, repeat. It has no policy; that is in `upstream` and `hub`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gevent
+import msgspec
+import zmq
+from gevent.event import Event as Signal
+from gevent.hub import get_hub
+from zmq.constants import Event as SocketEvent
+from zmq.utils.monitor import parse_monitor_message
+
+from broker import control
+from broker.control import Head
+from broker.errors import ControlError, MalformedFrames
+from broker.wire import BEAT_TOPIC, SYNC_PREFIX, unpack_records
+from gateway.event import Event
+from gateway.hub import Hub, Lasted, Replayed
+from gateway.links import ControlLink
+from gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+TAKE_MESSAGES = 1_000  # at a time, before a flush
+TAKE_S = 0.002
+GIVE_WAY_S = 0.002  # the longest that a flush keeps readers waiting
+FLUSH_PAUSE_MAX_S = 0.004
+TICK_S = 0.25
+RETRY_S = 1.0
+
+_read_head = msgspec.json.Decoder(Head).decode
+
+
+class BrokerLog:
+    """The broker's log for the hub. One read serves all who ask for the same at the same time."""
+
+    def __init__(self, link: ControlLink, answered: Callable[[], None]) -> None:
+        self._link = link
+        self._answered = answered
+        self._asking: dict[tuple[Any, ...], list[Any]] = {}
+
+    def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
+        request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
+        self._ask((request.patterns, after, upto), request, done)
+
+    def last(self, pattern: str, count: int, upto: int, done: Lasted) -> None:
+        request = control.Last(id=0, patterns=(pattern,), count=count, upto=upto)
+        self._ask((pattern, count, upto, "last"), request, done)
+
+    def _ask(self, key: tuple[Any, ...], request: control.AnyRequest, done: Any) -> None:
+        if key in self._asking:
+            self._asking[key].append(done)
+            return
+        self._asking[key] = [done]
+
+        def answer(page: Any, records: bytes) -> None:
+            if isinstance(page, ControlError):
+                log.info("log unanswered op=%s why=%s", type(request).__name__.lower(), page)
+                # Who asked will ask again at once: not before there is some hope.
+                gevent.get_hub().loop.timer(RETRY_S).start(tell, page, ())
+            else:
+                tell(page, list(events_of(records)))
+
+        def tell(page: Any, events: Sequence[Event]) -> None:
+            for waiting in self._asking.pop(key):
+                waiting(page, events)
+            self._answered()
+
+        self._link.ask(request, answer)
+
+
+def events_of(records: bytes) -> Iterator[Event]:
+    for topic, stamp, payload in unpack_records(records):
+        yield Event(topic, stamp, payload)
+
+
+class Feed:
+    """The feed's socket, and the greenlet that moves what comes to the connections."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, link: ControlLink, instance: str
+    ) -> None:
+        self.address = address
+        self.upstream: Upstream
+        self.hub: Hub
+        self._link = link
+        self._sync = SYNC_PREFIX + instance.encode() + b"/"
+        self._barriers: list[bytes] = []
+        self._work = Signal()
+        self.turn_s = time.monotonic()  # when the relay last came round
+        self._socket = context.socket(zmq.SUB)
+        self._socket.linger = 0
+        self._socket.rcvhwm = 100_000
+        self._socket.sndhwm = 0  # libzmq #2258: subscriptions past a high-water mark are lost
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self._socket.subscribe(BEAT_TOPIC)
+        self._monitor = self._socket.get_monitor_socket(SocketEvent.HANDSHAKE_SUCCEEDED)
+        loop = get_hub().loop
+        self._watchers = [loop.io(self._socket.fd, 1), loop.io(self._monitor.fd, 1)]
+        for watcher in self._watchers:
+            watcher.start(self.wake)
+        self._socket.connect(address)
+
+    def wake(self) -> None:
+        self._work.set()
+
+    # What the upstream wants done (see upstream.Link)
+
+    def set_filter(self, prefix: str, is_on: bool) -> None:
+        self._socket.setsockopt(zmq.SUBSCRIBE if is_on else zmq.UNSUBSCRIBE, prefix.encode())
+        self.wake()  # the call may have swallowed the descriptor's word that messages came
+
+    def barrier(self, number: int) -> None:
+        for topic in self._barriers:
+            self._socket.unsubscribe(topic)
+        self._barriers = [self._sync + b"%d" % number]
+        # After a reconnect libzmq sends the filters again when the socket is next used: before this one.
+        _ = self._socket.events
+        self._socket.subscribe(self._barriers[0])
+        self.wake()
+
+    def ask_replay(self, number: int, prefixes: Sequence[str], after: int, upto: int) -> None:
+        def done(page: Any, records: bytes) -> None:
+            if not isinstance(page, ControlError):
+                self.upstream.on_replay(number, page, events_of(records))
+                self.wake()
+
+        self._link.ask(control.Replay(id=0, prefixes=tuple(prefixes), after=after, upto=upto), done)
+
+    def ask_tails(self, number: int, prefixes: Sequence[str], after: int) -> None:
+        def done(page: Any, records: bytes) -> None:
+            if not isinstance(page, ControlError):
+                self.upstream.on_tails(number, page)
+                self.wake()
+
+        self._link.ask(control.Tails(id=0, prefixes=tuple(prefixes), after=after), done)
+
+    # The relay
+
+    def run(self) -> None:
+        """Relay for ever."""
+        tick_s = flushed_s = 0.0
+        flush_s = 0.0
+        while True:
+            self._work.clear()
+            batch = self._take()
+            # After the messages, before their use: what came on a new connection has its word before it.
+            now_s = self.turn_s = time.monotonic()
+            if self._has_connected():
+                log.info("broker connected feed=%s", self.address)
+                self.upstream.on_connected(now_s)
+            for frames in batch:
+                self._put(frames, now_s)
+            if now_s - tick_s >= TICK_S:
+                tick_s = now_s
+                self.upstream.tick(now_s)
+                self.hub.expire()
+            if self.hub.is_dirty or self.hub.seen != self.hub.flushed:
+                # At most half of the time goes into flushing: events that come meanwhile share a send.
+                pause_s = flushed_s + min(flush_s, FLUSH_PAUSE_MAX_S) - time.monotonic()
+                if pause_s > 0.0005:
+                    gevent.sleep(pause_s)
+                    batch_more = self._take()
+                    if self._has_connected():
+                        self.upstream.on_connected(time.monotonic())
+                    for frames in batch_more:
+                        self._put(frames, now_s)
+                flush_s = self._flush()
+                flushed_s = time.monotonic()
+            if batch:
+                gevent.sleep(0)
+            else:
+                self._work.wait(TICK_S)
+
+    def _take(self) -> list[tuple[bytes, bytes, bytes]]:
+        """What has arrived, in moderation."""
+        receive, more, noblock = self._socket.recv, zmq.RCVMORE, zmq.NOBLOCK
+        getsockopt = self._socket.getsockopt
+        batch: list[tuple[bytes, bytes, bytes]] = []
+        until_s = time.monotonic() + TAKE_S
+        try:
+            while len(batch) < TAKE_MESSAGES:
+                topic = receive(noblock)
+                frames = [topic]
+                while getsockopt(more):
+                    frames.append(receive(noblock))
+                if len(frames) == 3:
+                    batch.append((topic, frames[1], frames[2]))
+                if not len(batch) % 64 and time.monotonic() > until_s:
+                    break
+        except zmq.Again:
+            pass
+        return batch
+
+    def _put(self, frames: tuple[bytes, bytes, bytes], now_s: float) -> None:
+        topic, stamp, payload = frames
+        try:
+            if not topic.startswith(b"$"):
+                self.upstream.on_event(Event(topic, stamp, payload))
+            elif topic == BEAT_TOPIC:
+                self.upstream.on_beat(_read_head(payload), now_s)
+            elif topic.startswith(self._sync):
+                self.upstream.on_marker(int(topic[len(self._sync) :]), _read_head(payload))
+            else:
+                self.upstream.on_event(Event(topic, stamp, payload))
+        except (MalformedFrames, ValueError) as error:  # msgspec's errors are ValueErrors
+            log.warning("bad message on the feed topic=%s why=%s", topic[:60], error)
+
+    def _has_connected(self) -> bool:
+        found = False
+        try:
+            while True:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                found = found or event == SocketEvent.HANDSHAKE_SUCCEEDED
+        except zmq.Again:
+            return found
+
+    def _flush(self) -> float:
+        """Returns how many seconds of this thread it took, others' turns not counted."""
+        began_s = turn_s = time.monotonic()
+        away_s = 0.0
+        for _ in self.hub.flush():
+            now_s = time.monotonic()
+            if now_s - turn_s > GIVE_WAY_S:
+                gevent.sleep(0)
+                turn_s = time.monotonic()
+                away_s += turn_s - now_s
+        return time.monotonic() - began_s - away_s

@@ -1,0 +1,160 @@
+"""A browser as the protocol describes it: it follows positions and writes down what it got."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.topics import Pattern
+from broker.wire import Position
+
+
+@dataclass
+class Hole:
+    pattern: Pattern
+    after: Position
+    before: Position
+
+
+@dataclass
+class Subscription:
+    id: int
+    pattern: Pattern
+    asked: dict[str, Any]  # history or since, as it was asked last
+    start: Position | None = None  # of the first reply: from here on everything is due
+    is_replied: bool = False
+    got: list[Position] = field(default_factory=list)
+    seen: set[Position] = field(default_factory=set)
+
+
+class Disorder(AssertionError):
+    """The server broke the protocol."""
+
+
+class Client:
+    """Parses frames; the world moves the bytes."""
+
+    def __init__(self, history_moves: bool = False) -> None:
+        self.subscriptions: dict[str, Subscription] = {}
+        self.holes: list[Hole] = []
+        self.position: Position | None = None  # G
+        self.epoch = 0
+        self.buffer = b""
+        self.outbox: list[str] = []
+        self.is_stale = False
+        self._ids = 0
+        self._history_moves = history_moves  # the mistake that LOSSES 6 is about
+
+    # What the world does
+
+    def subscribe(self, text: str, history: int = 0) -> None:
+        self._ids += 1
+        asked = {"history": history} if history else {}
+        subscription = self.subscriptions[text] = Subscription(self._ids, Pattern(text), asked)
+        self._ask(subscription)
+
+    def unsubscribe(self, text: str) -> None:
+        if self.subscriptions.pop(text, None):
+            self._ids += 1
+            self.outbox.append(json.dumps({"unsubscribe": text, "id": self._ids}))
+
+    def reconnect(self) -> None:
+        """On a new connection: what was answered goes on from G, the rest is asked as before."""
+        self.buffer = b""
+        self.outbox = []
+        for subscription in self.subscriptions.values():
+            if subscription.is_replied:
+                assert self.position
+                subscription.asked = {"since": str(self.position)}
+            subscription.is_replied = False
+            self._ids += 1
+            subscription.id = self._ids
+            self._ask(subscription)
+        self.position = None
+
+    def receive(self, data: bytes) -> None:
+        self.buffer += data
+        while (frame := self._frame()) is not None:
+            for line in frame.split("\n"):
+                self._object(json.loads(line))
+
+    # Within
+
+    def _ask(self, subscription: Subscription) -> None:
+        fields = {"subscribe": subscription.pattern.text, "id": subscription.id, **subscription.asked}
+        self.outbox.append(json.dumps(fields))
+
+    def _frame(self) -> str | None:
+        data = self.buffer
+        if len(data) < 2:
+            return None
+        size, at = data[1], 2
+        if size == 126:
+            size, at = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            size, at = int.from_bytes(data[2:10], "big"), 10
+        if len(data) < at + size:
+            return None
+        if data[0] != 0x81:
+            raise Disorder(f"not a whole text frame: {data[:4]!r}")
+        self.buffer = data[at + size :]
+        return data[at : at + size].decode()
+
+    def _object(self, told: dict[str, Any]) -> None:
+        if "welcome" in told:
+            self.epoch = Position.parse(told["welcome"]["position"]).epoch
+        elif "reply" in told:
+            self._reply(told)
+        elif "gap" in told:
+            self._gap(told["gap"])
+        elif "at" in told:
+            self.position = Position.parse(told["at"])
+            self.epoch = self.position.epoch
+        elif "notice" in told:
+            self.is_stale = told["notice"]["stale"]
+        elif "history" in told:
+            self._past(told)
+        else:
+            self._event(told)
+
+    def _reply(self, told: dict[str, Any]) -> None:
+        for subscription in self.subscriptions.values():
+            if subscription.id == told["reply"] and "ok" in told:
+                position = Position.parse(told["ok"]["position"])
+                if self.position and self.position.epoch == position.epoch and position < self.position:
+                    raise Disorder(f"the reply goes back from {self.position} to {position}")
+                subscription.is_replied = True
+                subscription.start = subscription.start or position
+                if not (self._history_moves and self.position and position < self.position):
+                    self.position = position
+                self.epoch = position.epoch
+
+    def _gap(self, gap: dict[str, Any]) -> None:
+        hole = Hole(Pattern(gap["pattern"]), Position.parse(gap["after"]), Position.parse(gap["before"]))
+        self.holes.append(hole)
+        if hole.before.epoch != self.epoch and gap["cause"] == "epoch":
+            self.epoch = hole.before.epoch
+            self.position = Position(hole.before.epoch, hole.before.seq - 1)
+
+    def _past(self, told: dict[str, Any]) -> None:
+        for subscription in self.subscriptions.values():
+            if subscription.id == told["history"]:
+                at = Position(self.epoch, told["seq"])
+                if at not in subscription.seen:  # asked twice after a break, so perhaps had already
+                    subscription.seen.add(at)
+                    subscription.got.append(at)
+                if self._history_moves and (self.position is None or at.seq > self.position.seq):
+                    self.position = at
+
+    def _event(self, told: dict[str, Any]) -> None:
+        at = Position(self.epoch, told["seq"])
+        if self.position and not self._history_moves and at.seq <= self.position.seq:
+            raise Disorder(f"{told['topic']} at {at}, but {self.position} was told before")
+        self.position = at
+        for subscription in self.subscriptions.values():
+            if subscription.is_replied and subscription.pattern.matches(told["topic"]):
+                if at in subscription.seen and not self._history_moves:
+                    raise Disorder(f"{told['topic']} at {at} twice for {subscription.pattern.text}")
+                subscription.seen.add(at)
+                subscription.got.append(at)

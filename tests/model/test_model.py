@@ -1,0 +1,216 @@
+"""Every client has each retained event once and in order, or was told a gap that covers what it lacks.
+
+A hypothesis state machine drives the world of `tests/model/world.py` with drops, delays, breaks and
+restarts at every arrow, and at the end lets it come to rest and compares. A failing run prints the
+moves that lead to the loss, as few as it can find.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+import gateway.hub
+from broker.retention import Keep
+from tests.model.client import Client
+from tests.model.world import Socket, World
+
+TOPICS = ["a", "b/x", "b/y", "q"]
+PATTERNS = ["a", "b/*", "b/**", "**", "b/x", "q"]
+place = st.integers(0, 7)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def give_way_after_each_send() -> object:
+    """So that others move in the middle of every flush."""
+    before, gateway.hub.SENDS_PER_TURN = gateway.hub.SENDS_PER_TURN, 1
+    yield
+    gateway.hub.SENDS_PER_TURN = before
+
+
+class Machine(RuleBasedStateMachine):
+    """Moves are small, so that every interleaving can come up; `busy` does several at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.world: World
+        self.clients: list[Client] = []
+        self.sockets: dict[int, Socket | None] = {}
+
+    @initialize(
+        durability=st.sampled_from(["process", "memory"]),
+        keep=st.sampled_from([Keep(), Keep(events=2), Keep(events=2, forget_s=30.0)]),
+        ring_bytes=st.sampled_from([1_200, 3_000, 100_000]),
+        reverse=st.booleans(),
+    )
+    def begin(self, durability: str, keep: Keep, ring_bytes: int, reverse: bool) -> None:
+        self.world = World(
+            self.folder, durability=durability, keep=keep, ring_bytes=ring_bytes, reverse_filters=reverse
+        )
+        for place, pattern in enumerate(["**", "b/*"]):
+            self.clients.append(Client())
+            self.sockets[place] = self.world.connect(self.clients[place], place)
+            self.clients[place].subscribe(pattern)
+        self.world._run_dry()
+
+    # Producers and broker
+
+    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=4))
+    def publish(self, topics: list[str]) -> None:
+        self.world.publish(topics)
+
+    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=2), gateway=st.integers(0, 1))
+    def publish_dropped(self, topics: list[str], gateway: int) -> None:
+        self.world.publish(topics, drop_at=gateway)
+
+    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=2))
+    def publish_and_die(self, topics: list[str]) -> None:
+        self.world.publish(topics, is_killed=True)
+
+    @rule(lost=st.sampled_from([None, None, 0, 1]))
+    def beat(self, lost: int | None) -> None:
+        self.world.beat(drop_at=lost)
+
+    @rule()
+    def kill_broker(self) -> None:
+        self.world.kill_broker()
+
+    @precondition(lambda self: self.world.broker.durability == "process")
+    @rule()
+    def reach_the_disk(self) -> None:
+        self.world.saved = self.world.broker.save()
+
+    @precondition(lambda self: self.world.saved is not None)
+    @rule()
+    def lose_power(self) -> None:
+        self.world.lose_power()
+
+    @rule(seconds=st.sampled_from([11.0, 70.0]))
+    def age(self, seconds: float) -> None:
+        self.world.now_s += seconds
+        self.world.broker.maintain(self.world.now_s)
+
+    # What is on its way
+
+    @rule(gateway=place, times=st.integers(1, 5))
+    def deliver(self, gateway: int, times: int) -> None:
+        for _ in range(times):
+            self.world.gateways[gateway % 2].deliver()
+
+    @rule(gateway=place, times=st.integers(1, 3))
+    def carry_command(self, gateway: int, times: int) -> None:
+        for _ in range(times):
+            self.world.gateways[gateway % 2].carry_command()
+
+    @rule(gateway=place, which=place)
+    def carry_request(self, gateway: int, which: int) -> None:
+        self.world.gateways[gateway % 2].carry_request(which)
+
+    @rule(gateway=place, which=place)
+    def carry_answer(self, gateway: int, which: int) -> None:
+        self.world.gateways[gateway % 2].carry_answer(which)
+
+    @rule(gateway=place, which=place)
+    def lose_upstream_answer(self, gateway: int, which: int) -> None:
+        """A request of the upstream, which asks again, is lost. The log's are asked again by their link."""
+        self.world.gateways[gateway % 2].lose_request(which)
+
+    @rule(gateway=place)
+    def break_feed(self, gateway: int) -> None:
+        self.world.gateways[gateway % 2].disconnect()
+        self.world.gateways[gateway % 2].connect()
+
+    @rule(gateway=place, times=st.integers(1, 4))
+    def turn(self, gateway: int, times: int) -> None:
+        for _ in range(times):
+            self.world.gateways[gateway % 2].turn()
+
+    @rule(gateway=place)
+    def busy(self, gateway: int) -> None:
+        """All that is on its way to one gateway arrives."""
+        each = self.world.gateways[gateway % 2]
+        for _ in range(20):
+            each.carry_command()
+            each.deliver()
+            each.carry_request(0)
+            each.carry_answer(0)
+            each.turn()
+
+    @rule(seconds=st.sampled_from([0.5, 1.1, 4.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(gateway=place)
+    def replace_gateway(self, gateway: int) -> None:
+        self.world.replace_gateway(gateway % 2)
+
+    # Clients
+
+    @precondition(lambda self: len(self.clients) < 4)
+    @rule(gateway=place, pattern=st.sampled_from(PATTERNS), history=st.sampled_from([0, 2]))
+    def join(self, gateway: int, pattern: str, history: int) -> None:
+        client = Client()
+        self.clients.append(client)
+        self.sockets[len(self.clients) - 1] = self.world.connect(client, gateway)
+        client.subscribe(pattern, history)
+
+    @rule(client=place, pattern=st.sampled_from(PATTERNS), history=st.sampled_from([0, 2]))
+    def subscribe(self, client: int, pattern: str, history: int) -> None:
+        chosen = self.clients[client % len(self.clients)]
+        if pattern not in chosen.subscriptions:
+            chosen.subscribe(pattern, history)
+
+    @rule(client=place, pattern=st.sampled_from(PATTERNS))
+    def unsubscribe(self, client: int, pattern: str) -> None:
+        self.clients[client % len(self.clients)].unsubscribe(pattern)
+
+    @rule(client=place)
+    def talk(self, client: int) -> None:
+        if (socket := self._socket(client)) is not None:
+            self.world.talk(socket)
+
+    @rule(client=place, room=st.sampled_from([0, 50, 700, 1 << 30]))
+    def read(self, client: int, room: int) -> None:
+        if (socket := self._socket(client)) is not None:
+            socket.read(room)
+
+    @rule(client=place, gateway=place, room=st.sampled_from([200, 1 << 30]))
+    def resume(self, client: int, gateway: int, room: int) -> None:
+        """The connection breaks; the client comes back, to any gateway."""
+        client %= len(self.clients)
+        if (socket := self._socket(client)) is not None:
+            self.world.cut_off(socket)
+        self.clients[client].reconnect()
+        self.sockets[client] = self.world.connect(self.clients[client], gateway, room)
+
+    def _socket(self, client: int) -> Socket | None:
+        socket = self.sockets[client % len(self.clients)]
+        return socket if socket and socket.is_open else None
+
+    def teardown(self) -> None:
+        try:
+            if self.clients:
+                for place, client in enumerate(self.clients):
+                    if self._socket(place) is None:
+                        client.reconnect()
+                        self.sockets[place] = self.world.connect(client, place)
+                self.world.settle()
+                for client in self.clients:
+                    assert self.world.losses(client) == []
+        finally:
+            if hasattr(self, "world"):
+                self.world.close()
+            shutil.rmtree(self.folder)
+
+
+Machine.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestModel = Machine.TestCase
