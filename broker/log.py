@@ -107,9 +107,7 @@ class Log:
         last = index.chunks[-1].last if index.chunks else 0
         index.head = self._reserved = max(reserved, last)
         # A copy of the file, or one put back from a backup, is another log: it may lack what was seen.
-        is_same = state.get("file") == file_id and (
-            state.get("clean") == "1" or state.get("boot") == boot_id
-        )
+        is_same = state.get("file") == file_id and (state.get("clean") == "1" or state.get("boot") == boot_id)
         if is_same:
             index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
         else:

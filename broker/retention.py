@@ -247,9 +247,7 @@ class Retention:
 
     def _forget(self, tails: list[Tail]) -> None:
         forgotten = max(self._index.forgotten, *(tail.seq for tail in tails))
-        self._store.commit(
-            Change(forget=[tail.id for tail in tails], state={"forgotten": str(forgotten)})
-        )
+        self._store.commit(Change(forget=[tail.id for tail in tails], state={"forgotten": str(forgotten)}))
         for tail in tails:
             self._index.forget(tail)
         log.info("forgot topics=%d forgotten=%d", len(tails), forgotten)

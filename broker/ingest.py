@@ -1,0 +1,73 @@
+"""From what producers send to a batch for the log; what is no event is dropped and counted. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+from typing import Literal
+
+from broker.errors import BadTopic
+from broker.topics import DEFAULT_TOPIC, SYSTEM, check_topic
+from broker.wire import META
+
+FRAMES_MAX = 3
+_DEFAULT = DEFAULT_TOPIC.encode()
+_SYSTEM = SYSTEM.encode()
+
+Reason = Literal["frame_count", "bad_topic", "system_topic", "payload_too_large", "bad_meta", "log_full"]
+
+
+class Intake:
+    """Collects events until `empty` takes them. Not thread-safe."""
+
+    def __init__(self, known: Container[bytes], payload_max_bytes: int) -> None:
+        """`known` are topics that were checked before."""
+        self._known, self._payload_max_bytes = known, payload_max_bytes
+        self._batch: list[tuple[bytes, bytes, int]] = []
+        self.size = 0  # bytes of payload in the batch
+        self.received = 0
+        self.dropped: Counter[Reason] = Counter()
+
+    def take(self, frames: list[bytes]) -> None:
+        """One message, `[topic, payload]`, `[topic, payload, meta]` or `[payload]`.
+
+        Of a longer one the first FRAMES_MAX + 1 frames are enough: it is dropped.
+        """
+        self.received += 1
+        content = 0
+        if len(frames) == 2:
+            topic, payload = frames
+        elif len(frames) == 3:
+            topic, payload, meta = frames
+            if len(meta) != META.size:
+                self.dropped["bad_meta"] += 1
+                return
+            content = meta[-1] if meta[-1] <= 3 else 0
+        elif len(frames) == 1:
+            topic, payload = _DEFAULT, frames[0]
+        else:
+            self.dropped["frame_count"] += 1
+            return
+        if topic not in self._known and not self._is_sound(topic):
+            return
+        if len(payload) > self._payload_max_bytes:
+            self.dropped["payload_too_large"] += 1
+            return
+        self.size += len(payload)
+        self._batch.append((topic, payload, content))
+
+    def _is_sound(self, topic: bytes) -> bool:
+        if topic.startswith(_SYSTEM):
+            self.dropped["system_topic"] += 1
+            return False
+        try:
+            check_topic(topic)
+        except BadTopic:
+            self.dropped["bad_topic"] += 1
+            return False
+        return True
+
+    def empty(self) -> list[tuple[bytes, bytes, int]]:
+        """The batch; the next one begins."""
+        batch, self._batch, self.size = self._batch, [], 0
+        return batch

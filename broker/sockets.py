@@ -1,0 +1,78 @@
+"""The broker's four ports, bound, with the options that make them safe to leave alone."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+import zmq
+
+from broker.errors import AddressInUse, BadSetting
+from broker.settings import BrokerSettings
+
+# A peer that vanished without a word is let go after the time-out; one that never says ZMTP after
+# the handshake interval.
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, HANDSHAKE_MS = 2_000, 6_000, 5_000
+# A message over MAXMSGSIZE costs its sender the connection and the good messages around it, so what
+# is only somewhat too large is taken in, dropped and counted.
+HEAD_ROOM_FACTOR, HEAD_ROOM_BYTES = 4, 64 * 1024
+REQUEST_MAX_BYTES = 8 << 20
+# Answers that wait for one requester, at most half a megabyte each: it asks again for what is beyond.
+ANSWERS_HIGH_WATER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    ingest: zmq.Socket[bytes]
+    push: zmq.Socket[bytes]
+    control: zmq.Socket[bytes]
+    feed: zmq.Socket[bytes]
+
+    def address(self, name: str) -> str:
+        """Where it is bound, with the port that the kernel picked for `*`."""
+        return str(getattr(self, name).getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def close(self) -> None:
+        for socket in (self.ingest, self.push, self.control, self.feed):
+            socket.close(linger=0)
+
+
+def bind(context: zmq.Context[zmq.Socket[bytes]], settings: BrokerSettings) -> Sockets:
+    """Raises AddressInUse, BadSetting."""
+    message_max = settings.payload_max_bytes * HEAD_ROOM_FACTOR + HEAD_ROOM_BYTES
+    sockets = Sockets(*(context.socket(kind) for kind in (zmq.XSUB, zmq.PULL, zmq.ROUTER, zmq.XPUB)))
+    try:
+        for name, high_water in (
+            ("ingest", settings.ingest_high_water),
+            ("push", settings.ingest_high_water),
+        ):
+            socket = getattr(sockets, name)
+            socket.setsockopt(zmq.RCVHWM, high_water)
+            _bind(socket, name, getattr(settings, name), message_max)
+        sockets.ingest.send(b"\x01")  # everything, also for those who connect later
+        sockets.control.setsockopt(zmq.SNDHWM, ANSWERS_HIGH_WATER)
+        sockets.control.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        _bind(sockets.control, "control", settings.control, REQUEST_MAX_BYTES)
+        sockets.feed.setsockopt(zmq.SNDHWM, settings.feed_high_water)
+        sockets.feed.setsockopt(zmq.XPUB_NODROP, 1)  # see broker.feed
+        _bind(sockets.feed, "feed", settings.feed, HEAD_ROOM_BYTES)
+    except BaseException:
+        sockets.close()
+        raise
+    return sockets
+
+
+def _bind(socket: zmq.Socket[bytes], name: str, address: str, message_max: int) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, message_max)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    variable = f"PENSTOCK_BROKER__{name.upper()}"
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(address, variable) from error
+        raise BadSetting(f"{variable} = {address!r}: cannot listen there: {error.strerror}") from error
