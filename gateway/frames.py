@@ -32,6 +32,7 @@ NO_STATUS = 1005  # stands for a close without a code; never on the wire
 BAD_DATA = 1007
 POLICY = 1008
 TOO_BIG = 1009
+COME_BACK = 1012
 
 _FIN = 0x80
 _RSV = 0x70

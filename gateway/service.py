@@ -1,0 +1,189 @@
+"""A gateway put together: feed, hub, servers, and the moves of its life."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import socket
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+import gevent
+import zmq
+from gevent.event import Event as Signal
+from gevent.hub import get_hub
+
+from broker.errors import BadTopic
+from broker.topics import check_topic, is_system, pattern
+from gateway import frames
+from gateway.admin import Admin, LoopLag
+from gateway.feed import BrokerLog, Feed
+from gateway.forms import NATIVE, RAW
+from gateway.handshake import EdgeServer, listen
+from gateway.http import Api, secured
+from gateway.hub import Hub
+from gateway.links import ControlLink
+from gateway.pages import pages
+from gateway.peer import Peer
+from gateway.protocol import Subscribe
+from gateway.ring import Ring
+from gateway.settings import GatewaySettings
+from gateway.upgrade import Refusal, Upgrade
+from gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+RETURN_WITHIN_S = 2.0  # clients of a gateway that stops come back spread over so long
+_TCP_NOTSENT_LOWAT = 25  # socket.TCP_NOTSENT_LOWAT is there from Python 3.12 on
+
+
+class Gateway:
+    """Everything of one process. `start`, then `run` until `stop` is called."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Binds its ports. Raises AddressInUse, BadSetting."""
+        self.settings = settings
+        host, loopback = settings.host, "127.0.0.1"
+        listeners = [
+            listen(host, settings.port, reuse=True, setting="PENSTOCK_GATEWAY__PORT"),
+            listen(loopback, settings.effective_own_port, reuse=False, setting="PENSTOCK_GATEWAY__OWN_PORT"),
+        ]
+        admin = listen(
+            loopback, settings.effective_admin_port, reuse=False, setting="PENSTOCK_GATEWAY__ADMIN_PORT"
+        )
+        self._context: zmq.Context[Any] = zmq.Context()
+        link = ControlLink(self._context, settings.control)
+        instance = secrets.token_hex(8)
+        self.feed = Feed(self._context, settings.feed, link, instance)
+        self.hub = Hub(
+            Ring(settings.ring_max_bytes),
+            BrokerLog(link, self.feed.wake),
+            get_hub().loop.run_callback,
+            time.time,
+            name=f"{settings.number:02d}",
+            limits={
+                "subscriptions": settings.subscriptions_max,
+                "history": settings.history_max,
+                "message_bytes": settings.message_max_bytes,
+            },
+            linger_s=settings.linger_s,
+        )
+        self.feed.hub = self.hub
+        self.feed.upstream = self.hub.upstream = Upstream(self.hub, self.feed)
+        application = secured(pages(Api(link.call, self.status, settings.history_max)))
+        self._servers = []
+        for listener in listeners:
+            # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+            listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.not_sent_lowat_bytes)
+            self._servers.append(
+                EdgeServer(
+                    listener, application, adopt=self._adopt, admit=self._admit, origins=settings.origins
+                )
+            )
+        self._lag = LoopLag()
+        self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
+        self._stopping = Signal()
+        self.addresses = [listener.getsockname()[:2] for listener in (*listeners, admin)]
+
+    def start(self) -> None:
+        self._lag.start()
+        for server in (*self._servers, self._admin):
+            server.start()
+        # A relay that fails takes the process with it: supervision starts it anew, clients come back.
+        gevent.spawn(self.feed.run).link_exception(self._fail)
+
+    def run(self) -> int:
+        """Wait for the end; the exit status."""
+        self._stopping.wait()
+        for server in self._servers:
+            server.stop_accepting()
+        self._send_away()
+        self._admin.stop()
+        for server in self._servers:
+            server.stop()
+        return 1 if self._failed else 0
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    _failed = False
+
+    def _fail(self, greenlet: gevent.Greenlet) -> None:
+        log.error("the relay failed: %r", greenlet.exception)
+        self._failed = True
+        self.stop()
+
+    def _send_away(self) -> None:
+        """Ask everybody to come back, not all at once."""
+        for connection in list(self.hub.connections):
+            if isinstance(connection, Peer):
+                wait_s = random.uniform(0, RETURN_WITHIN_S)
+                connection.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
+
+    # The edge
+
+    def _admit(self, upgrade: Upgrade) -> Refusal | None:
+        """Why this may not become a WebSocket, None if it may."""
+        if upgrade.path == "/ws":
+            return None
+        if not upgrade.path.startswith("/raw/"):
+            return Refusal(HTTPStatus.NOT_FOUND, "not_found", "WebSockets are at /ws and /raw/<topic>")
+        try:
+            topic = check_topic(upgrade.path.removeprefix("/raw/"))
+        except BadTopic as error:
+            return Refusal(HTTPStatus.BAD_REQUEST, "bad_topic", str(error))
+        if is_system(topic):
+            message = "reading the system's own topics is not allowed here"
+            return Refusal(HTTPStatus.FORBIDDEN, "forbidden", message)
+        if _history(upgrade.query, self.settings.history_max) is None:
+            message = f"history: want an integer from 0 to {self.settings.history_max}"
+            return Refusal(HTTPStatus.BAD_REQUEST, "bad_parameter", message)
+        return None
+
+    def _adopt(self, fd: int, upgrade: Upgrade, early: bytes) -> None:
+        if upgrade.path == "/ws":
+            Peer(self.hub, NATIVE, fd, self.settings.message_max_bytes).start_with(early)
+            return
+        peer = Peer(self.hub, RAW, fd, self.settings.message_max_bytes)
+        peer.start_with(early)
+        history = _history(upgrade.query, self.settings.history_max) or 0
+        peer.command(Subscribe(0, pattern(upgrade.path.removeprefix("/raw/")), history))
+
+    # What is told of it
+
+    def status(self) -> dict[str, Any]:
+        hub = self.hub
+        return {
+            "gateway": hub.name,
+            "position": str(hub.position),
+            "stale": hub.is_stale,
+            "connections": len(hub.connections),
+            "ring_events": len(hub.ring),
+            **hub.counts,
+        }
+
+    def _counters(self) -> dict[str, float]:
+        hub = self.hub
+        return {
+            "connections": len(hub.connections),
+            "broker_heard": float(not hub.is_stale),
+            "position_seq": hub.flushed,
+            "ring_events": len(hub.ring),
+            **{f"{name}_total": value for name, value in hub.counts.items()},
+        }
+
+    def _is_draining(self) -> bool:
+        return bool(self._stopping.is_set())
+
+
+def _history(query: str, largest: int) -> int | None:
+    """The parameter `history` of a query, 0 without one, None for a bad one."""
+    values = parse_qs(query, keep_blank_values=True).get("history", ["0"])
+    text = values[0]
+    if len(values) > 1 or not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= largest):
+        return None
+    return int(text)
