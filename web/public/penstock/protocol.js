@@ -76,8 +76,9 @@ function parseObject(line) {
 
 function readEvent(object, subscription) {
   const { history, ...event } = object
-  const isSound = isCount(event.seq) && (event.prev === undefined || isCount(event.prev))
-  return isSound ? { kind: Kind.EVENT, subscription, event } : unknown('an event without a sound seq')
+  const isSound = isCount(event.seq) && isCount(event.nth) && Number.isFinite(event.time) &&
+    (event.prev === undefined || isCount(event.prev))
+  return isSound ? { kind: Kind.EVENT, subscription, event } : unknown('an event without a sound stamp')
 }
 
 function readReply({ reply, ok, error }) {

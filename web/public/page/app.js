@@ -1,0 +1,119 @@
+// The live page: every topic that is active, as it happens.
+
+import { connect, State } from '../penstock.js'
+import { matcher } from '../penstock/patterns.js'
+import { Board } from './board.js'
+import { ServerClock } from './clock.js'
+import { compact, counted } from './format.js'
+import { showState } from './pill.js'
+import { Rate } from './rate.js'
+import { followTheme } from './theme.js'
+import { Topic } from './topic.js'
+import { View } from './view.js'
+
+const HISTORY = 200
+const PING_EVERY_MS = 5_000
+const HEADER_EVERY_MS = 500
+const GAP_SHOWN_MS = 60_000
+
+const byId = id => document.getElementById(id)
+const now = () => performance.now()
+
+const clock = new ServerClock(performance.timeOrigin)
+const nowS = () => clock.nowS(now())
+const view = new View(10)
+const rate = new Rate()
+const board = new Board({ grid: byId('grid'), more: byId('more'), none: byId('no-match') }, nowS)
+const feed = connect()
+
+feed.subscribe('**', {
+  history: HISTORY,
+  onEvent(event) {
+    board.topic(event.topic, name => new Topic(name))?.take(event)
+    rate.add(event.time)
+    view.count()
+  },
+  onGap(gap) {
+    // Holes within one log show by the topic's own count; between two logs nothing can be counted.
+    if (gap.after.epoch !== gap.before.epoch) for (const topic of board.matching(matcher(gap.pattern))) topic.tear()
+    tell(gap)
+  },
+  onLive() {
+    board.settle()
+    byId('loading').hidden = true
+  },
+  onError({ message }) {
+    byId('loading').textContent = `The gateway refused: ${message}`
+  },
+})
+
+showState(byId('state'), byId('retry'), feed)
+feed.onState(state => {
+  byId('stale').hidden = !state.stale
+  byId('loading').hidden = board.isSettled || state.stale === true
+  if (state.name === State.CONNECTED) measureClock()
+})
+followTheme(byId('theme'), () => board.restyle())
+
+async function measureClock() {
+  const answer = await feed.ping()
+  if (answer) clock.add(answer, now())
+}
+setInterval(measureClock, PING_EVERY_MS)
+
+let gapTimer
+function tell({ pattern, cause, lost }) {
+  const what = lost ? `${counted(lost, 'event')} lost` : 'events lost'
+  byId('gap').textContent = cause === 'epoch' ? `gap: the broker's log began anew` : `gap: ${what} in ${pattern} (${cause})`
+  byId('gap').hidden = false
+  clearTimeout(gapTimer)
+  gapTimer = setTimeout(() => { byId('gap').hidden = true }, GAP_SHOWN_MS)
+}
+
+function writeHeader() {
+  byId('rate').textContent = compact(Math.round(rate.at(nowS())))
+  byId('topics').textContent = compact(board.topicCount) + (board.isFull ? '+' : '')
+  byId('empty').hidden = !board.isSettled || board.topicCount > 0
+  byId('pause-text').textContent = view.isPaused ? `Paused - ${view.missed.toLocaleString('en')} new` : 'Pause'
+}
+setInterval(writeHeader, HEADER_EVERY_MS)
+
+function togglePause() {
+  view.toggle(nowS())
+  byId('pause').setAttribute('aria-pressed', String(view.isPaused))
+  board.invalidate()
+  writeHeader()
+}
+byId('pause').addEventListener('click', togglePause)
+addEventListener('keydown', event => {
+  const isElsewhere = event.target.closest?.('input, button, select, textarea, a, [contenteditable]')
+  if (event.key !== ' ' || isElsewhere || event.ctrlKey || event.altKey || event.metaKey) return
+  event.preventDefault()
+  togglePause()
+})
+
+for (const choice of document.querySelectorAll('input[name="window"]')) {
+  const follow = () => {
+    view.windowS = Number(choice.value)
+    board.invalidate()
+  }
+  choice.addEventListener('change', follow)
+  // A reload keeps the choice in some browsers.
+  if (choice.checked) follow()
+}
+
+byId('search').addEventListener('input', ({ target }) => board.filter(target.value))
+
+// Without a secure origin there is no clipboard; the snippet can still be marked by hand.
+byId('copy').hidden = !navigator.clipboard
+byId('copy').addEventListener('click', async () => {
+  await navigator.clipboard.writeText(byId('snippet').textContent)
+  byId('copy').textContent = 'Copied'
+})
+
+function frame(frameMs) {
+  // Browsers stop animation frames of hidden pages by themselves; some do it late.
+  if (!document.hidden) board.draw(view.stretch(nowS()), frameMs)
+  requestAnimationFrame(frame)
+}
+requestAnimationFrame(frame)

@@ -1,0 +1,84 @@
+// What the page knows of one topic: its numbers, its last value, its holes, its rate. Pure.
+
+import { numbersIn } from './fields.js'
+import { counted } from './format.js'
+import { Rate } from './rate.js'
+import { KEEP_S, Series } from './series.js'
+
+const MOST_HOLES = 200
+const MOST_SHOWN_CHARS = 2_000
+
+/**
+ * A stretch of time in which events are missing.
+ * @typedef {{fromS: number, toS: number, lost: number | null}} Hole  lost: null where nobody can tell
+ */
+
+export class Topic {
+  series = new Series()
+  rate = new Rate()
+  /** @type {Hole[]} oldest first */ holes = []
+  /** @type {import('../penstock/protocol.js').Event | null} */ #last = null
+  #isTorn = false
+  /** Numeric fields in the last event, more than are drawn at times. */
+  fieldCount = 0
+
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name
+  }
+
+  get lastS() {
+    return this.#last?.time ?? NaN
+  }
+
+  get isNumeric() {
+    return this.series.fields.length > 0
+  }
+
+  /** The next event of this topic. @param {import('../penstock/protocol.js').Event} event */
+  take(event) {
+    const lost = this.#last && !this.#isTorn ? event.nth - this.#last.nth - 1 : 0
+    const isBroken = this.#isTorn || lost > 0
+    if (isBroken && this.#last) this.#addHole({ fromS: this.#last.time, toS: event.time, lost: this.#isTorn ? null : lost })
+    const numbers = 'data' in event ? numbersIn(event.data) : []
+    if (numbers.length) {
+      this.series.push(event.time, numbers, isBroken)
+      this.fieldCount = numbers.length
+    }
+    this.rate.add(event.time)
+    this.#last = event
+    this.#isTorn = false
+  }
+
+  /** The log began anew: the topic's own count says nothing about what lies between. */
+  tear() {
+    this.#isTorn = this.#last !== null
+  }
+
+  /** The last payload as text, cut to what a card can show. */
+  lastText() {
+    if (!this.#last) return ''
+    const { data, text, base64 } = this.#last
+    const shown = base64 !== undefined ? `base64: ${base64}` : text ?? (typeof data === 'string' ? data : JSON.stringify(data, null, 1))
+    return shown.length > MOST_SHOWN_CHARS ? `${shown.slice(0, MOST_SHOWN_CHARS)}...` : shown
+  }
+
+  /** Holes that touch a window. @param {number} fromS @param {number} toS */
+  holesIn(fromS, toS) {
+    return this.holes.filter(hole => hole.toS >= fromS && hole.fromS <= toS)
+  }
+
+  #addHole(hole) {
+    this.holes.push(hole)
+    if (this.holes.length > MOST_HOLES || this.holes[0].toS < hole.toS - KEEP_S) this.holes.shift()
+  }
+}
+
+/** What to say of holes. @param {Hole[]} holes */
+export function holesInWords(holes) {
+  if (!holes.length) return ''
+  const known = holes.filter(({ lost }) => lost !== null)
+  if (!known.length) return 'gap: the log began anew'
+  const lost = known.reduce((sum, hole) => sum + hole.lost, 0)
+  return `gap: ${counted(lost, 'event')} lost`
+}

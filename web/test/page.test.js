@@ -1,0 +1,255 @@
+// The pure parts of the page, by tables.
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { ServerClock } from '../public/page/clock.js'
+import { labelled, numbersIn } from '../public/page/fields.js'
+import { ago, axisMarks, compact, counted, perSecond } from '../public/page/format.js'
+import { filling, trace } from '../public/page/line.js'
+import { extent, follow } from '../public/page/range.js'
+import { ranked, search } from '../public/page/ranking.js'
+import { Rate } from '../public/page/rate.js'
+import { Series } from '../public/page/series.js'
+import { Topic, holesInWords } from '../public/page/topic.js'
+import { View } from '../public/page/view.js'
+
+describe('numbersIn', () => {
+  for (const [name, data, expected] of [
+    ['flat', { a: 1, b: 2.5 }, [['a', 1], ['b', 2.5]]],
+    ['nested', { a: { b: 1, c: { d: 2 } } }, [['a.b', 1], ['a.c.d', 2]]],
+    ['an array', [1, 2], [['0', 1], ['1', 2]]],
+    ['a number alone', 7, [['value', 7]]],
+    ['its own time axis', { x: 1_790_000_000_000, y: 2.5 }, [['y', 2.5]]],
+    ['x alone is a value', { x: 3 }, [['x', 3]]],
+    ['no numbers', { a: 'x', b: null, c: true }, []],
+    ['not drawable', { a: Infinity, b: 1e308, c: NaN, d: 1 }, [['d', 1]]],
+    ['null', null, []],
+  ]) test(name, () => assert.deepEqual(numbersIn(data), expected))
+  test('depth has an end', () => {
+    assert.deepEqual(numbersIn(JSON.parse('{"a":'.repeat(60) + '1' + '}'.repeat(60))), [])
+  })
+})
+
+describe('labelled', () => {
+  for (const [name, label, unit] of [
+    ['read_kib_s', 'read', 'KiB/s'], ['available_mib', 'available', 'MiB'], ['used', 'used', ''], ['time_s', 'time', 's'],
+    ['http.wait_ms', 'http.wait', 'ms'], ['s', 's', ''],
+  ]) test(name, () => assert.deepEqual(labelled(name), { label, unit }))
+})
+
+describe('format', () => {
+  for (const [value, expected] of [
+    [0, '0'], [5, '5'], [2.5, '2.50'], [12.34, '12.3'], [123.4, '123'], [9999, '9999'], [12_345, '12.3k'], [-12_345, '-12.3k'],
+    [4_456_000, '4.46M'], [7e9, '7.00G'], [3e12, '3.00T'], [1e15, '1.0e+15'], [0.0001, '1.0e-4'], [NaN, '–'], [undefined, '–'],
+  ]) test(`compact ${value}`, () => assert.equal(compact(value), expected))
+  for (const [splits, expected] of [
+    [[0, 1, 2], ['0', '1', '2']],
+    [[0, 0.25, 0.5], ['0', '0.25', '0.50']],
+    [[39, 39.05, 39.1], ['39.00', '39.05', '39.10']],
+    [[0, 2.5, 5], ['0', '2.5', '5.0']],
+    [[0, 5000, 10_000], ['0', '5k', '10k']],
+    [[-1, 0, 1], ['-1', '0', '1']],
+    [[0, 1e300], ['0', '1.0e+300']],
+    [[5], ['5']],
+  ]) test(`marks ${splits}`, () => assert.deepEqual(axisMarks(splits), expected))
+  for (const [s, expected] of [[5, '5 s ago'], [240, '4 m ago'], [7200, '2 h ago'], [400_000, '5 d ago']]) {
+    test(expected, () => assert.equal(ago(s), expected))
+  }
+  for (const [rate, expected] of [[0, ''], [2, '2.0/s'], [19.8, '20/s'], [12_000, '12.0k/s']]) {
+    test(`rate ${rate}`, () => assert.equal(perSecond(rate), expected))
+  }
+  test('counted', () => assert.deepEqual([counted(1, 'event'), counted(1204, 'event')], ['1 event', '1,204 events']))
+})
+
+describe('Series', () => {
+  const filled = (rows, mostRows) => {
+    const series = new Series(mostRows)
+    for (let n = 0; n < rows; n++) series.push(n / 10, [['a', n]], false)
+    return series
+  }
+  for (const [name, rows, mostRows, from, to, first, last] of [
+    ['the window and a row on each side', 100, 1000, 2, 3, 20, 31],
+    ['all of it', 100, 1000, -5, 50, 0, 99],
+    ['before it', 100, 1000, -5, -1, 0, 0],
+    ['after it', 100, 1000, 20, 30, 99, 99],
+    ['after growing', 3000, 16_384, 100, 100.1, 1000, 1002],
+    ['after wrapping many times', 100_000, 500, 9_990, 9_999, 99_900, 99_991],
+  ]) {
+    test(name, () => {
+      const { values: [a] } = filled(rows, mostRows).window(from, to)
+      assert.deepEqual([a.at(0), a.at(-1)], [first, last])
+    })
+  }
+  test('keeps no more rows than allowed, nor older ones than can be shown', () => {
+    assert.ok(filled(10_000, 500).length <= 1000)
+    assert.ok(filled(100_000, 16_384).length <= 2 * 3_200)
+  })
+  test('a field that comes later has no value before', () => {
+    const series = new Series()
+    series.push(1, [['a', 1]], false)
+    series.push(2, [['b', 2]], false)
+    assert.deepEqual(series.window(0, 9).values.map(values => [...values]), [[1, NaN], [NaN, 2]])
+  })
+  test('takes at most 20 fields', () => {
+    const series = new Series()
+    series.push(1, Array.from({ length: 134 }, (_, n) => [`f${n}`, n]), false)
+    assert.equal(series.fields.length, 20)
+  })
+  test('stays in order when the clock steps back, and starts anew when it jumps', () => {
+    const series = new Series()
+    for (const timeS of [10, 9.5, 11]) series.push(timeS, [['a', timeS]], false)
+    assert.deepEqual([...series.window(0, 99).times], [10, 10, 11])
+    series.push(5, [['a', 5]], false)
+    assert.deepEqual([...series.window(0, 99).times], [5])
+  })
+})
+
+describe('y range', () => {
+  for (const [name, range, data, expected] of [
+    ['nothing yet', null, null, [0, 1]],
+    ['from zero', null, [0, 5], [0, 5.5]],
+    ['near zero', null, [20, 100], [0, 108]],
+    ['far from zero', null, [100, 110], [99, 111]],
+    ['below zero', null, [-10, -1], [-10.9, 0]],
+    ['across zero', null, [-10, 10], [-12, 12]],
+    ['constant', null, [50, 50], [45, 55]],
+    ['constant zero', null, [0, 0], [0, 1]],
+    ['stays while it fits', [0, 5.5], [0, 4], [0, 5.5]],
+    ['grows at once', [0, 5.5], [0, 6], [0, 6.6]],
+    ['shrinks when far too large', [0, 100], [0, 5], [0, 5.5]],
+    ['keeps what it had', [0, 7], null, [0, 7]],
+  ]) test(name, () => assert.deepEqual(follow(range, data).map(value => Number(value.toFixed(6))), expected))
+  test('extent of what there is', () => assert.deepEqual(extent([[NaN, 3], [NaN, -1]]), [-1, 3]))
+  test('extent of nothing', () => assert.equal(extent([[NaN]]), null))
+})
+
+describe('trace', () => {
+  const drawn = (times, values, breaks) => {
+    const moves = []
+    const pen = { moveTo: (x, y) => moves.push(`M${x},${y}`), lineTo: (x, y) => moves.push(`L${x},${y}`) }
+    trace(pen, { times, values, breaks: breaks ?? times.map(() => 0) }, x => x, y => y)
+    return moves.join(' ')
+  }
+  for (const [name, args, expected] of [
+    ['a line', [[1, 2, 3], [1, 5, 2]], 'M1,1 L1,1 L2,5 L3,2'],
+    ['never across a hole', [[1, 2, 3], [1, 5, 2], [0, 0, 1]], 'M1,1 L1,1 L2,5 M3,2 L3,2'],
+    ['over a missing value', [[1, 2, 3], [1, NaN, 2]], 'M1,1 L1,1 L3,2'],
+    ['a hole at a missing value', [[1, 2, 3], [1, NaN, 2], [0, 1, 0]], 'M1,1 L1,1 M3,2 L3,2'],
+    ['both ends of a full column', [[1, 1.2, 1.4, 1.6, 2], [3, 9, 0, 4, 5]], 'M1,3 L1,3 L1,0 L1,9 L1,4 L2,5'],
+    ['nothing', [[], []], ''],
+  ]) test(name, () => assert.equal(drawn(...args), expected))
+  test('fills each stretch down to the floor', () => {
+    const moves = []
+    const ignored = { moveTo() {}, lineTo() {} }
+    const area = { moveTo: (x, y) => moves.push(`M${x},${y}`), lineTo: (x, y) => moves.push(`L${x},${y}`) }
+    const pen = filling(ignored, area, 10)
+    trace(pen, { times: [1, 2, 3], values: [4, 5, 6], breaks: [0, 0, 1] }, x => x, y => y)
+    pen.finish()
+    assert.equal(moves.join(' '), 'M1,10 L1,4 L1,4 L2,5 L2,10 M3,10 L3,6 L3,6 L3,10')
+  })
+})
+
+describe('Topic', () => {
+  const event = (nth, time, data) => ({ topic: 'a', seq: nth, prev: nth - 1, nth, time, data })
+  const fed = (...events) => {
+    const topic = new Topic('a')
+    for (const one of events) one === 'tear' ? topic.tear() : topic.take(one)
+    return topic
+  }
+  for (const [name, topic, expected] of [
+    ['no hole', fed(event(1, 10, 1), event(2, 11, 1)), []],
+    ['a hole', fed(event(1, 10, 1), event(5, 11, 1)), [{ fromS: 10, toS: 11, lost: 3 }]],
+    ['the first is no hole', fed(event(77, 10, 1)), []],
+    ['a new log', fed(event(7, 10, 1), 'tear', event(1, 12, 1)), [{ fromS: 10, toS: 12, lost: null }]],
+    ['a new log, and nothing was known', fed('tear', event(1, 12, 1)), []],
+  ]) {
+    test(name, () => {
+      assert.deepEqual(topic.holes, expected)
+      assert.equal(topic.series.window(0, 99).breaks.at(-1), expected.length)
+    })
+  }
+  for (const [name, one, expected] of [
+    ['text', { text: 'hello' }, 'hello'],
+    ['a JSON string', { data: 'hello' }, 'hello'],
+    ['an object', { data: { a: 'b' } }, '{\n "a": "b"\n}'],
+    ['null', { data: null }, 'null'],
+    ['bytes', { base64: 'AAE=' }, 'base64: AAE='],
+    ['long', { text: 'x'.repeat(9_000) }, `${'x'.repeat(2_000)}...`],
+  ]) {
+    test(`last text: ${name}`, () => {
+      const topic = new Topic('a')
+      topic.take({ topic: 'a', seq: 1, prev: 0, nth: 1, time: 1, ...one })
+      assert.equal(topic.lastText(), expected)
+      assert.equal(topic.isNumeric, false)
+    })
+  }
+  for (const [holes, expected] of [
+    [[], ''],
+    [[{ lost: 1 }], 'gap: 1 event lost'],
+    [[{ lost: 300 }, { lost: null }, { lost: 1000 }], 'gap: 1,300 events lost'],
+    [[{ lost: null }], 'gap: the log began anew'],
+  ]) test(expected || 'no holes, no words', () => assert.equal(holesInWords(holes), expected))
+})
+
+describe('ranking', () => {
+  const topic = (name, perS, lastS) => {
+    const made = new Topic(name)
+    for (let n = 0; n < perS * 10; n++) {
+      made.take({ topic: name, seq: n + 1, prev: n, nth: n + 1, time: lastS - 10 + (n + 1) / perS, data: 1 })
+    }
+    return made
+  }
+  test('active first, then busy, then by name', () => {
+    const topics = [topic('old', 50, 100), topic('b', 2, 1000), topic('busy', 20, 1000), topic('a', 2, 1000)]
+    assert.deepEqual(ranked(topics, 1000).map(({ name }) => name), ['busy', 'a', 'b', 'old'])
+  })
+  for (const [text, name, expected] of [
+    ['', 'a', true], ['CPU', 'system/h/cpu', true], [' cpu ', 'system/h/cpu', true], ['mem', 'system/h/cpu', false],
+    ['system/**', 'system/h/cpu', true], ['*/cpu', 'system/h/cpu', false],
+  ]) test(`search ${text} in ${name}`, () => assert.equal(search(text)(name), expected))
+})
+
+describe('Rate', () => {
+  for (const [name, times, nowS, expected] of [
+    ['nothing', [], 100, 0],
+    ['two a second', [95, 95.5, 96, 96.5, 97, 97.5, 98, 98.5, 99, 99.5], 100.2, 2],
+    ['the current second does not count', [100, 100.1, 100.2], 100.5, 0],
+    ['silent since', [1, 2, 3], 100, 0],
+    ['late ones count', [99, 97], 100, 0.4],
+    ['too late ones do not', [99, 50], 100, 0.2],
+  ]) {
+    test(name, () => {
+      const rate = new Rate()
+      for (const timeS of times) rate.add(timeS)
+      assert.equal(rate.at(nowS), expected)
+    })
+  }
+})
+
+describe('ServerClock', () => {
+  test('guesses until it is told', () => assert.equal(new ServerClock(5_000).nowS(1_000), 6))
+  test('believes the quickest of the last eight answers', () => {
+    const clock = new ServerClock(0)
+    clock.add({ rttMs: 4, serverMs: 10_000 }, 2)
+    clock.add({ rttMs: 400, serverMs: 90_000 }, 2)
+    assert.equal(clock.nowS(1_000), 11)
+    for (let n = 0; n < 8; n++) clock.add({ rttMs: 40, serverMs: 20_000 }, 20)
+    assert.equal(clock.nowS(1_000), 21)
+  })
+})
+
+describe('View', () => {
+  test('slides, stands still, and counts what it missed', () => {
+    const view = new View(10)
+    view.count()
+    assert.deepEqual(view.stretch(100), { fromS: 90, toS: 100, isFrozen: false })
+    view.toggle(100)
+    view.count()
+    view.count()
+    assert.deepEqual(view.stretch(105), { fromS: 90, toS: 100, isFrozen: true })
+    assert.equal(view.missed, 2)
+    view.toggle(105)
+    assert.equal(view.missed, 0)
+    assert.deepEqual(view.stretch(106), { fromS: 96, toS: 106, isFrozen: false })
+  })
+})
