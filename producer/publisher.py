@@ -117,7 +117,7 @@ class Publisher:
             BadTopic, BadPayload, PayloadTooLarge: nothing was sent or counted; mend the call.
             PublishTimeout: with `wait_s`, nothing was sent or counted; try again.
         """
-        name = _name(topic)
+        name = check_publishable(topic)
         payload, natural = encode(data)
         if len(payload) > self._payload_max_bytes:
             raise PayloadTooLarge(len(payload), self._payload_max_bytes)
@@ -210,7 +210,7 @@ def _flush(
 
 
 @lru_cache(maxsize=10_000)
-def _name(topic: str) -> bytes:
+def check_publishable(topic: str) -> bytes:
     """The topic's frame. Raises BadTopic. Cached: checking takes longer than sending."""
     check_topic(topic)
     if is_system(topic):

@@ -198,8 +198,13 @@ def test_a_full_publisher_that_waits_goes_on_when_there_is_room(listen: Listen) 
     kind = Kind(zmq.PULL, True)
     address = free_address(listen, kind)
     publisher = Publisher(address, wait=True, high_water=10, close_s=CLOSE_S)
+
+    def publish_all() -> None:
+        for number in range(1_000):
+            publisher.publish("many", number)
+
     with ThreadPoolExecutor(1) as other:
-        publishing = other.submit(lambda: [publisher.publish("many", number) for number in range(1_000)])
+        publishing = other.submit(publish_all)
         events = listen(kind, address).take(1_000)
         publishing.result()
     assert publisher.close()
