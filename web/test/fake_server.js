@@ -6,6 +6,7 @@
 //   server.closeAll(1012, 'reason')                end them with a code
 //   server.answers = request => [...]              answer subscribes by other objects; null: as usual
 //   server.begin('e2')                             a new log, as after a restart in memory
+//   server.welcome = '...'                         another position to welcome with than the log's
 //   server.isMute = true                           hear everything, answer nothing
 //   await server.stop()
 
@@ -25,6 +26,7 @@ class FakeServer {
   requests = []      // every client message
   answers = () => null
   isMute = false
+  welcome = null     // another position than the log's
   #subscribes = []
   #waiting = []      // [n, resolve]
   #log = []
@@ -82,7 +84,7 @@ class FakeServer {
   #greet(socket) {
     socket.wanted = []
     socket.on('message', message => this.#hear(socket, JSON.parse(message)))
-    if (!this.isMute) socket.send(JSON.stringify({ welcome: { position: this.position, gateway: 'fake' } }))
+    if (!this.isMute) socket.send(JSON.stringify({ welcome: { position: this.welcome ?? this.position, gateway: 'fake' } }))
   }
 
   #hear(socket, request) {
@@ -101,15 +103,15 @@ class FakeServer {
       return reply({ position: this.position })
     }
     const special = this.answers({ id, ...request })
-    if (special) return socket.send(special.map(object => JSON.stringify(object)).join('\n'))
     const matches = matcher(request.subscribe)
+    if (!special || special.some(object => object.reply === id && object.ok)) socket.wanted.push({ pattern: request.subscribe, matches })
+    if (special) return socket.send(special.map(object => JSON.stringify(object)).join('\n'))
     const past = this.#log.filter(event => matches(event.topic))
     const wanted = request.since
       ? past.filter(({ seq }) => seq > Number(request.since.split('.')[1]))
       : past.slice(past.length - (request.history ?? 0))
     // A flush makes one frame: all of the past and the reply come together.
     const objects = wanted.map(event => ({ history: id, ...event }))
-    socket.wanted.push({ pattern: request.subscribe, matches })
     return socket.send([...objects, { reply: id, ok: { position: this.position, recovered: true } }].map(object => JSON.stringify(object)).join('\n'))
   }
 }

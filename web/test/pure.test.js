@@ -20,6 +20,7 @@ describe('classify', () => {
     ['an older one', 3, { seq: 2, prev: 1 }, Outcome.DUPLICATE],
     ['one was missed', 3, { seq: 9, prev: 7 }, Outcome.HOLE],
     ['skipped on purpose', 3, { seq: 9 }, Outcome.NEXT],
+    ['the first of a topic: its prev is what retention forgot', 3, { seq: 9, prev: 7, nth: 1 }, Outcome.NEXT],
     ['nothing known yet', null, { seq: 9, prev: 7 }, Outcome.NEXT],
   ]) test(name, () => assert.equal(classify(last, event), outcome))
 })
@@ -95,7 +96,8 @@ describe('coming back', () => {
     ['first', { code: 1006, reason: '' }, 0, { comesBack: true, delayMs: 250 }],
     ['fourth', { code: 1006, reason: '' }, 3, { comesBack: true, delayMs: 2_000 }],
     ['at most 30 s', { code: 1006, reason: '' }, 40, { comesBack: true, delayMs: 15_000 }],
-    ['draining within 5 s', { code: 1012, reason: 'draining 5' }, 9, { comesBack: true, delayMs: 2_500 }],
+    ['draining, as the gateway drew it', { code: 1012, reason: 'draining, come back in 1.3 s' }, 9, { comesBack: true, delayMs: 1_300 }],
+    ['draining for ever', { code: 1012, reason: '3600 s' }, 0, { comesBack: true, delayMs: 30_000 }],
     ['draining, no word when', { code: 1012, reason: '' }, 0, { comesBack: true, delayMs: 250 }],
     ['too slow', { code: 4408, reason: '' }, 0, { comesBack: true, delayMs: 250 }],
     ['token expired', { code: 4401, reason: '' }, 0, { comesBack: false, why: 'token missing or expired' }],

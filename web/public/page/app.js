@@ -38,14 +38,26 @@ feed.subscribe('**', {
     if (gap.after.epoch !== gap.before.epoch) for (const topic of board.matching(matcher(gap.pattern))) topic.tear()
     tell(gap)
   },
-  onLive() {
+  onLive({ truncated }) {
     board.settle()
     byId('loading').hidden = true
+    if (truncated) fetchQuiet()
   },
   onError({ message }) {
     byId('loading').textContent = `The gateway refused: ${message}`
   },
 })
+
+/** The busiest topics filled all the history that one subscription gets: ask for the last event of the others. */
+function fetchQuiet() {
+  const stop = feed.subscribe('**', {
+    history: 1,
+    onEvent(event) {
+      if (!board.has(event.topic)) board.topic(event.topic, name => new Topic(name))?.take(event)
+    },
+    onLive: () => stop(),
+  })
+}
 
 showState(byId('state'), byId('retry'), feed)
 feed.onState(state => {

@@ -57,6 +57,11 @@ export class Board {
     return this.#isSettled
   }
 
+  /** @param {string} name */
+  has(name) {
+    return this.#topics.has(name)
+  }
+
   /** The topic of that name, made if need be; null when there are too many. */
   topic(name, make) {
     const known = this.#topics.get(name)

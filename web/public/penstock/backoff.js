@@ -30,8 +30,8 @@ export function backoffMs(attempt, random) {
  */
 export function afterClose({ code, reason }, attempt, random) {
   if (FINAL.has(code)) return { comesBack: false, why: reason || FINAL.get(code) }
-  // A gateway that drains names the seconds over which its clients are to spread.
-  const spread = code === DRAINING ? /\d+(\.\d+)?/.exec(reason) : null
-  const delayMs = spread ? random() * Math.min(LONGEST_MS, Number(spread[0]) * 1000) : backoffMs(attempt, random)
+  // A gateway that drains has drawn a delay for each of its clients: nothing is to be drawn again.
+  const told = code === DRAINING ? /\d+(\.\d+)?/.exec(reason) : null
+  const delayMs = told ? Math.min(LONGEST_MS, Number(told[0]) * 1000) : backoffMs(attempt, random)
   return { comesBack: true, delayMs }
 }

@@ -5,10 +5,12 @@ export const Outcome = Object.freeze({ NEXT: 'next', DUPLICATE: 'duplicate', HOL
 /**
  * @param {number | null} last seq last seen on the topic, or the seq it is followed from; null while
  *   neither is known, as in the first events that `history` brings
- * @param {{seq: number, prev?: number}} event without `prev` where the server skips on purpose
+ * @param {{seq: number, prev?: number, nth?: number}} event without `prev` where the server skips on purpose
  */
-export function classify(last, { seq, prev }) {
+export function classify(last, { seq, prev, nth }) {
   if (last === null) return Outcome.NEXT
   if (seq <= last) return Outcome.DUPLICATE
-  return prev === undefined || prev <= last ? Outcome.NEXT : Outcome.HOLE
+  // The prev of a topic's first event is no event of its own, but the largest seq that was forgotten
+  // with other topics: whoever lacks any of those is told so by the server.
+  return prev === undefined || nth === 1 || prev <= last ? Outcome.NEXT : Outcome.HOLE
 }

@@ -1,5 +1,8 @@
 // Positions: `epoch.seq`, where an event stands and in which log. No socket, no DOM, no timer.
 
+/** Of a gateway that has not heard a broker yet. */
+export const NO_EPOCH = '0000000000000000'
+
 const FORM = /^([0-9a-f]{16})\.(0|[1-9][0-9]{0,18})$/
 
 /**

@@ -1,7 +1,7 @@
 // All subscriptions of one feed, over any number of connections: what to send, and whose is what
 // arrives. No socket, no DOM, no timer: the shell hands in frames and sends what `takeOutgoing` gives.
 
-import { formatPosition, later, maybePosition } from './position.js'
+import { NO_EPOCH, formatPosition, later, maybePosition } from './position.js'
 import { Kind, parseFrame } from './protocol.js'
 import { Phase, Subscription, call } from './subscription.js'
 
@@ -94,8 +94,8 @@ export class Session {
   }
 
   #welcome({ position, welcome }) {
-    // Not a place to go on from: nothing has been asked for yet. But it names the log.
-    this.#epoch = position?.epoch ?? this.#epoch
+    // Not a place to go on from: nothing has been asked for yet. But it names the log, if one is known.
+    this.#epoch = position && position.epoch !== NO_EPOCH ? position.epoch : null
     this.#isWelcome = true
     call(this.handlers.onWelcome, welcome)
     this.askAgain()

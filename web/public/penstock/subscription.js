@@ -27,6 +27,7 @@ export class Subscription {
   /** @type {Map<string, {seq: number, nth: number}>} */ #last = new Map()
   /** @type {Map<string, Gap>} what the server told, so that a hole is not told twice */ #told = new Map()
   /** @type {Gap[]} holes in the past that is coming in; judged at the reply */ #holes = []
+  /** @type {string | null} of the log that all this is about */ #epoch
   /** @type {number | null} each topic is followed from here */ #start = null
   /** @type {Position | null} where the last answered request left us */ #position = null
   /** @type {{history?: number, since?: string}} */ #ask
@@ -42,6 +43,7 @@ export class Subscription {
     this.phase = Phase.IDLE
     /** @type {Handlers} */ this.handlers = handlers
     this.#ask = since !== undefined ? { since } : history ? { history } : {}
+    this.#epoch = maybePosition(since)?.epoch ?? null
   }
 
   /**
@@ -51,7 +53,7 @@ export class Subscription {
    */
   request(id, epoch) {
     const since = maybePosition(this.#ask.since)
-    if (since && epoch && since.epoch !== epoch) this.#forget(null)
+    if (since && epoch && since.epoch !== epoch) this.#forget()
     else if (since && this.#start === null) this.#start = since.seq
     this.phase = Phase.ASKED
     this.#wasToldSinceAsked = false
@@ -97,7 +99,7 @@ export class Subscription {
       this.#tell({ pattern: this.pattern, after: since, before, cause: 'client' })
     }
     this.#holes = []
-    this.#told.clear()
+    this.#epoch = position.epoch
     this.#start = position.seq
     this.#position = position
     this.phase = Phase.LIVE
@@ -118,14 +120,23 @@ export class Subscription {
   /** A gap on topics of ours. @param {Gap} gap */
   tell(gap) {
     if (!overlap(gap.pattern, this.pattern)) return
-    // Another log, or this one cut back: its numbers begin anew, and what we saw must not hide them.
-    const beginsAnew = gap.before.epoch !== gap.after.epoch || gap.before.seq <= gap.after.seq
     this.#wasToldSinceAsked = true
+    const isNewLog = gap.before.epoch !== gap.after.epoch
+    // We are in that log already, and have been told; or have followed nothing that could be torn.
+    if (isNewLog && this.#epoch === gap.before.epoch) return
+    if (this.#epoch === null && this.#last.size === 0) return
     if ([...this.#told.values()].some(told => covers(told, gap))) return
-    if (beginsAnew) this.#forget(gap.before.seq - 1)
+    // Another log, or this one cut back: its numbers begin anew, and what we saw must not hide them.
+    if (isNewLog || gap.before.seq <= gap.after.seq) {
+      const isFollowing = this.#epoch !== null
+      this.#forget()
+      if (isFollowing) this.#start = gap.before.seq - 1
+      this.#epoch = gap.before.epoch
+    }
     if (this.#told.size >= MOST_REMEMBERED) this.#told.delete(this.#told.keys().next().value)
     this.#told.set(gap.pattern, gap)
-    this.#tell(gap)
+    // Of a new log the word may have been for one topic's follower: the tear goes through all topics.
+    this.#tell(isNewLog ? { ...gap, pattern: this.pattern } : gap)
   }
 
   /**
@@ -137,16 +148,17 @@ export class Subscription {
     if (this.phase !== Phase.REFUSED) this.phase = Phase.IDLE
   }
 
-  #forget(seq) {
+  #forget() {
     this.#last.clear()
     this.#told.clear()
     this.#holes = []
-    this.#start = this.phase === Phase.LIVE || this.#start !== null ? seq : null
+    this.#start = null
   }
 
   #tellIfNew(hole) {
     const isTold = [...this.#told.values()].some(told =>
-      hole.before.seq <= told.before.seq && hole.after.seq >= told.after.seq && overlap(told.pattern, hole.pattern))
+      overlap(told.pattern, hole.pattern) && told.before.epoch === hole.before.epoch && hole.before.seq <= told.before.seq &&
+      (told.after.epoch !== hole.after.epoch || hole.after.seq >= told.after.seq))
     if (!isTold) this.#tell(hole)
   }
 
