@@ -1,8 +1,8 @@
 """Publish events from any Python process: `Publisher().publish("cpu/load", {"v": 0.42})`.
 
 Plain pyzmq does as well (docs/producers.md). What this adds: names, sizes and data are checked before
-anything is sent; each event carries `meta`, so that the broker counts what never arrived and a page
-shows the true latency; and closing says whether everything went.
+anything is sent; each event carries `meta`, with which what never arrived can be counted and the true
+latency be told; and closing says whether everything went.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Publisher:
         Args:
             ingest: the broker's address for streams, or with `wait` the one for what matters (5558).
             wait_s: with `wait`, how long `publish` waits for room; None is for ever.
-            producer_id: names this stream in the broker's count of what never arrived; new for each
+            producer_id: names this stream where what never arrived is counted; new for each
                 Publisher unless given, because its count starts at 1.
             high_water: events held here while the broker does not take them.
             close_s: how long closing may take to hand over what is held.
@@ -108,7 +108,7 @@ class Publisher:
         """Send one event.
 
         Args:
-            topic: the name (DESIGN: segments joined by `/`), not a pattern, not a `$` one.
+            topic: the name (`broker.topics` has the rules), not a pattern, not a `$` one.
             data: bytes are sent as they are and called binary, str is sent as text, anything else as JSON.
             content: what the payload is, where the type of `data` does not tell: `Content.JSON` for
                 bytes that are JSON already.
@@ -177,6 +177,7 @@ def _stream(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     has arrived: of 20 events published at once, 0 get there. The broker takes everything anyway.
     An XPUB in manual mode applies no subscription by itself, so none ever matches; matching inverted,
     every event goes to the link, which holds it until it stands, like that of a PUSH.
+    What the broker subscribes to is never read: one byte for each time the link comes up.
     Source: zmq_setsockopt(3), ZMQ_XPUB_MANUAL, ZMQ_INVERT_MATCHING, ZMQ_XPUB_NODROP.
     """
     stream = context.socket(zmq.XPUB)
