@@ -67,7 +67,7 @@ def broker() -> None:
 
 
 @cli.command()
-@click.option("--number", type=click.IntRange(0, 99), help="Place on this host.  [default: 0]")
+@click.option("--number", type=click.IntRange(0, 899), help="Place on this host.  [default: 0]")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port all gateways share.  [default: 8000]")
 @click.option("--feed", metavar="ADDRESS", help="The broker's feed.  [default: tcp://127.0.0.1:5556]")
 @click.option("--control", metavar="ADDRESS", help="The broker's control.  [default: tcp://127.0.0.1:5557]")
