@@ -29,6 +29,7 @@ class Head(Struct, frozen=True, kw_only=True):
     head: Seq  # newest seq
     oldest: Seq  # oldest seq kept, head + 1 when nothing is
     forgotten: Seq  # largest seq lost with a topic that was forgotten whole
+    trimmed: Seq = 0  # largest seq that retention removed, or may have: before it, topics may have holes
     start: Seq  # the head at which this epoch began
     drops: int = 0  # messages dropped on the feed at its high-water mark, since the broker's start
 

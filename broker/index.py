@@ -30,6 +30,7 @@ class Index:
         self.start = 0  # the head at which this epoch began
         self.head = 0
         self.forgotten = 0
+        self.trimmed = 0  # largest seq that retention has removed, or may have
         self.clock_s = 0.0  # seconds that brokers have run on this log: jumps with no wall clock
         self.tails: dict[bytes, Tail] = {}
         self.by_id: dict[int, Tail] = {}

@@ -92,6 +92,7 @@ class Log:
     def _load(self, boot_id: str, file_id: str, new_epoch: Callable[[], int]) -> None:
         index, state = self._index, self._store.state()
         index.forgotten = int(state.get("forgotten", 0))
+        index.trimmed = int(state.get("trimmed", 0))
         index.clock_s = float(state.get("clock_s", 0))
         for topic_id, name in self._store.topics():
             index.add_tail(self._retention.new_tail(topic_id, name))
@@ -273,6 +274,7 @@ class Log:
             head=index.head,
             oldest=index.oldest,
             forgotten=index.forgotten,
+            trimmed=index.trimmed,
             start=index.start,
             drops=drops,
         )

@@ -182,7 +182,7 @@ class Retention:
             if not self._is_dead(index.chunks[stop]):
                 break
             stop += 1
-        self._replace(self._at, stop, None)
+        self._replace(self._at, stop, None, index.chunks[stop - 1].last)
 
     def _maybe_merge(self, start: int, stop: int) -> bool:
         part = self._worth(start, stop)
@@ -212,11 +212,12 @@ class Retention:
             return False  # it stays, as a range that is told; the next sweep goes around it
         entries: list[bytes] = []
         payloads: list[bytes] = []
-        end = 0
+        end = trimmed = 0
         for body in bodies:
             for stamp, topic_id, payload in chunks.events(body, 0, chunks.count(body)):
                 tail = index.by_id.get(topic_id)
                 if tail is None or self._is_dead_event(tail, chunks.seq_of(stamp), chunks.nth_of(stamp)):
+                    trimmed = chunks.seq_of(stamp)
                     continue
                 end += len(payload)
                 entries.append(chunks.entry(stamp, topic_id, end))
@@ -224,23 +225,27 @@ class Retention:
         body = chunks.pack(entries, payloads)
         newest_s = index.chunks[stop - 1].newest_s
         first, last = chunks.seq_of(entries[0]), chunks.seq_of(entries[-1])
-        self._replace(start, stop, chunks.Row.make(first, last, newest_s, chunks.summarize(body), body))
+        row = chunks.Row.make(first, last, newest_s, chunks.summarize(body), body)
+        self._replace(start, stop, row, trimmed)
         self._at = start + 1
         return True
 
     def _is_dead_event(self, tail: Tail, seq: int, nth: int) -> bool:
         return seq != tail.seq and (seq <= self._cut(tail) or nth <= tail.nth - tail.keep)
 
-    def _replace(self, start: int, stop: int, row: chunks.Row | None) -> None:
+    def _replace(self, start: int, stop: int, row: chunks.Row | None, trimmed: int) -> None:
         index = self._index
         gone = index.chunks[start:stop]
         change = Change(remove=[chunk.first for chunk in gone], add=[row] if row else [])
         forgotten = max([index.forgotten, *(chunk.last for chunk in gone if chunk.is_damaged)])
+        trimmed = max(index.trimmed, trimmed)
+        change.state["trimmed"] = str(trimmed)
         if forgotten > index.forgotten:
             # What was in it can no longer be told as a damaged range: `forgotten` goes on telling it.
             change.state["forgotten"] = str(forgotten)
         self._store.commit(change)
         index.forgotten = forgotten
+        index.trimmed = trimmed
         for chunk in gone:
             self._reader.drop_body(chunk.first)
         index.replace(start, stop, [row.chunk()] if row else [])

@@ -24,7 +24,7 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway import protocol
 from gateway.event import Event, Gap
-from gateway.forms import NATIVE, Form, tagged
+from gateway.forms import NATIVE, Form, gap_object, tagged
 from gateway.past import PAGE_EVENTS, Past
 from gateway.protocol import Command, Ping, Refusal, Subscribe, Unsubscribe
 
@@ -228,7 +228,7 @@ class Connection(ABC):
         if past.position.seq < hub.flushed:
             items = past.read(hub.flushed, self.pump)
             return None if items is None else self._encode(items)
-        if not hub.join(self):
+        if not past.is_settled or not hub.join(self):
             hub.after_flush(self.pump)
             return None
         behind.past = None
@@ -267,6 +267,10 @@ class Connection(ABC):
                     return None
                 cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
                 return self._encode(items, cut.wanted.id)
+            if not cut.past.is_settled:
+                # Let the flow come by where it is, or the reply might promise too much.
+                cut.not_before, cut.at = cut.past.settled_at, None
+                return b""
         elif cut.wanted.history:
             if cut.events is None:
                 if not cut.asked:
@@ -290,7 +294,8 @@ class Connection(ABC):
             # All that this log has since it began, and nothing is known of the other one.
             cut.is_recovered = False
             cut.past = Past(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
-            return self._encode([Gap(wanted.text, since, Position(hub.epoch, hub.start + 1), "epoch")])
+            gap = Gap(wanted.text, since, Position(hub.epoch, hub.start + 1), "epoch")
+            return self._encode([gap], cut.wanted.id)
         if since.seq <= at.seq:
             cut.past = Past(hub, interest, since)
             return b""
@@ -309,8 +314,8 @@ class Connection(ABC):
                     cut.is_recovered = False
                     cut.past = Past(hub, interest, at)
                     gap = Gap(wanted.text, since, Position(at.epoch, at.seq + 1), "future")
-                    if self.form.gap:
-                        self._work().told.append(self.form.gap(gap))
+                    if self.form is NATIVE:
+                        self._work().told.append(gap_object(gap, cut.wanted.id))
             self._wake(page)
 
         hub.log.replay(interest.texts, at.seq, at.seq + 1, done)
@@ -342,7 +347,9 @@ class Connection(ABC):
         objects = []
         for item in items:
             if isinstance(item, Gap):
-                if self.form.gap:
+                if subscription is not None and self.form is NATIVE:
+                    objects.append(gap_object(item, subscription))
+                elif self.form.gap:
                     objects.append(self.form.gap(item))
             elif subscription is not None and self.form is NATIVE:
                 objects.append(tagged(item, subscription))

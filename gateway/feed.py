@@ -213,7 +213,7 @@ class Feed:
             elif topic == BEAT_TOPIC:
                 self.upstream.on_beat(_read_head(payload), now_s)
             elif topic.startswith(self._sync):
-                self.upstream.on_marker(int(topic[len(self._sync) :]), _read_head(payload))
+                self.upstream.on_marker(int(topic[len(self._sync) :]), _read_head(payload), now_s)
             else:
                 self.upstream.on_event(Event(topic, stamp, payload))
         except (MalformedFrames, ValueError) as error:  # msgspec's errors are ValueErrors

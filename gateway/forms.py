@@ -48,11 +48,13 @@ def raw(event: Event) -> bytes:
     return done
 
 
-def gap_object(gap: Gap) -> bytes:
+def gap_object(gap: Gap, subscription: int | None = None) -> bytes:
+    """A gap; in the past that a subscribe asked for, it is addressed to that subscription."""
     fields: dict[str, Any] = {"pattern": gap.pattern, "after": str(gap.after), "before": str(gap.before)}
     if gap.lost is not None:
         fields["lost"] = gap.lost
-    return encode({"gap": {**fields, "cause": gap.cause}})
+    told = {"gap": {**fields, "cause": gap.cause}}
+    return encode(told if subscription is None else {"history": subscription, **told})
 
 
 def lines(objects: Iterable[bytes]) -> list[bytes]:

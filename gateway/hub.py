@@ -144,11 +144,13 @@ class Hub:
             self.ring.raise_floor(last.seq)
         concerned = pattern(gap.pattern)
         cohorts = self.cohorts(gap.pattern) if concerned.is_literal else self._cohorts.values()
+        is_new_log = gap.after.epoch != last.epoch
         for cohort in cohorts:
-            if cohort.form.gap and cohort.interest.patterns:
+            # A new log concerns those too who have yet to subscribe: they count positions in it.
+            if cohort.form.gap and (cohort.interest.patterns or is_new_log):
                 cohort.pending.append(cohort.form.gap(gap))
                 self._dirty.add(cohort)
-        if gap.after.epoch == last.epoch and last.seq <= self.flushed:
+        if not is_new_log and last.seq <= self.flushed:
             # Who is on the way through the past will find the hole there, unless it is past it already.
             for connection in list(self._behind):
                 if connection.has_passed(last) and not (

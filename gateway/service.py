@@ -74,7 +74,7 @@ class Gateway:
         self.feed.hub = self.hub
         self.feed.upstream = self.hub.upstream = Upstream(self.hub, self.feed)
         application = secured(pages(Api(link.call, self.status, settings.history_max)))
-        self._servers = []
+        self._servers: list[EdgeServer] = []
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
@@ -91,7 +91,8 @@ class Gateway:
 
     def start(self) -> None:
         self._lag.start()
-        for server in (*self._servers, self._admin):
+        self._admin.start()
+        for server in self._servers:
             server.start()
         # A relay that fails takes the process with it: supervision starts it anew, clients come back.
         gevent.spawn(self.feed.run).link_exception(self._fail)

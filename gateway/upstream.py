@@ -104,7 +104,8 @@ class Upstream:
         self._tails: tuple[int, int] | None = None  # number, and the head it was asked at
         self._tails_s = 0.0
         self._reconciled = 0  # tails are known to agree up to here
-        self._heard_s: float | None = None
+        self._heard_s: float | None = None  # when a beat or marker last came
+        self._beat_s: float | None = None
         self._now_s = 0.0
 
     # Wishes
@@ -156,7 +157,8 @@ class Upstream:
         else:
             self._event(event)
 
-    def on_marker(self, number: int, at: Head) -> None:
+    def on_marker(self, number: int, at: Head, now_s: float) -> None:
+        self._hear(now_s)
         if self._recovery is not None and (self._recovery == 0 or number < self._recovery):
             return
         if self._fill_upto is not None:
@@ -165,11 +167,9 @@ class Upstream:
             self._marker(Marker(number, at))
 
     def on_beat(self, at: Head, now_s: float) -> None:
-        missed = self._heard_s is not None and now_s - self._heard_s > MISSED_AFTER_S
-        self._now_s = self._heard_s = now_s
-        if self.is_stale:
-            self.is_stale = False
-            self._down.set_stale(False)
+        missed = self._beat_s is not None and now_s - self._beat_s > MISSED_AFTER_S
+        self._beat_s = now_s
+        self._hear(now_s)
         if missed and self._recovery is None:
             self._recover()
         if self._recovery is not None:
@@ -313,6 +313,12 @@ class Upstream:
             self._number += 1
             self._tails, self._tails_s = (self._number, at.head), self._now_s
             self._link.ask_tails(self._number, prefixes, self._reconciled)
+
+    def _hear(self, now_s: float) -> None:
+        self._now_s = self._heard_s = now_s
+        if self.is_stale:
+            self.is_stale = False
+            self._down.set_stale(False)
 
     def _change_epoch(self, at: Head) -> None:
         is_first = self.epoch == 0

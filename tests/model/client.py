@@ -107,7 +107,7 @@ class Client:
         elif "reply" in told:
             self._reply(told)
         elif "gap" in told:
-            self._gap(told["gap"])
+            self._gap(told["gap"], "history" in told)
         elif "at" in told:
             self.position = Position.parse(told["at"])
             self.epoch = self.position.epoch
@@ -130,9 +130,11 @@ class Client:
                     self.position = position
                 self.epoch = position.epoch
 
-    def _gap(self, gap: dict[str, Any]) -> None:
+    def _gap(self, gap: dict[str, Any], is_tagged: bool) -> None:
         hole = Hole(Pattern(gap["pattern"]), Position.parse(gap["after"]), Position.parse(gap["before"]))
         self.holes.append(hole)
+        if is_tagged:
+            return
         if hole.before.epoch != self.epoch and gap["cause"] == "epoch":
             self.epoch = hole.before.epoch
             self.position = Position(hole.before.epoch, hole.before.seq - 1)

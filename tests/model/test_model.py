@@ -211,6 +211,6 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(__import__("os").environ.get("N","150")), stateful_step_count=int(__import__("os").environ.get("S","60")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestModel = Machine.TestCase

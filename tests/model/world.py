@@ -11,11 +11,13 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from broker import control
 from broker.control import Head, ReplayPage
+from broker.errors import ControlTimeout
 from broker.log import Log
 from broker.retention import Keep
 from broker.selector import Selector
@@ -136,7 +138,7 @@ class Unruly(Upstream):
 
     def on_beat(self, at: Head, now_s: float) -> None:
         if 3 not in self._rules:
-            self._heard_s = now_s  # a missed beat would bring the barrier that this rule is about
+            self._beat_s = now_s  # a missed beat would bring the barrier that this rule is about
         super().on_beat(at, now_s)
 
     def _event(self, event: Event) -> None:
@@ -288,7 +290,7 @@ class Gateway:
         if topic == b"$broker/beat":
             self.upstream.on_beat(_head(payload), self.world.now_s)
         elif topic.startswith(b"$sync/"):
-            self.upstream.on_marker(int(topic.rpartition(b"/")[2]), _head(payload))
+            self.upstream.on_marker(int(topic.rpartition(b"/")[2]), _head(payload), self.world.now_s)
         else:
             self.upstream.on_event(Event(topic, stamp, payload))
 
@@ -298,8 +300,7 @@ class Gateway:
             return
         self.control.rotate(-(place % len(self.control)))
         request, done = self.control.popleft()
-        page, events = _answer(self.world.broker, request)
-        self.answers.append(lambda: done(page, events))
+        self.answers.append(partial(done, *_answer(self.world.broker, request)))
 
     def carry_answer(self, place: int) -> None:
         if self.answers:
@@ -308,9 +309,17 @@ class Gateway:
 
     def lose_request(self, place: int) -> None:
         """One that the upstream asked gets lost on its way."""
-        lost = [item for item in self.control if isinstance(item[0], control.Tails) or item[0].prefixes]
+        lost = [item for item in self.control if not _is_of_hub(item[0])]
         if lost:
             self.control.remove(lost[place % len(lost)])
+
+    def lose_requests(self) -> None:
+        """All are lost. The link tells who reads the log so, in time; the upstream asks again by itself."""
+        for request, done in self.control:
+            if _is_of_hub(request):
+                error = ControlTimeout("the broker", 1.0)
+                self.answers.append(partial(done, error, ()))
+        self.control.clear()
 
     def turn(self) -> None:
         """A step of the gateway's loop: callbacks, then a piece of a flush."""
@@ -407,7 +416,7 @@ class World:
     def _reconnect_all(self) -> None:
         for gateway in self.gateways:
             gateway.disconnect()
-            gateway.control.clear()
+            gateway.lose_requests()
             gateway.connect()
 
     def wait(self, seconds: float) -> None:
@@ -495,6 +504,10 @@ class World:
 
     def close(self) -> None:
         self.broker.log.abandon()
+
+
+def _is_of_hub(request: Any) -> bool:
+    return isinstance(request, control.Last) or bool(request.patterns)
 
 
 def _stamp(drops: int, seq: int = 0, epoch: int = 0) -> bytes:
