@@ -89,4 +89,4 @@ pins:
 clean:
 	rm -rf .venv web/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	find run -type f ! -name .gitignore -delete
+	find run ! -type d ! -name .gitignore -delete
