@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import urllib.request
@@ -52,6 +53,16 @@ def test_it_leaves_nothing_when_it_is_killed(the_set: Deployed) -> None:
     assert names == ["broker", "gateway_00"]
     processes, ports = the_set.everybody(), the_set.listening_ports()
     up.kill()
+    assert_nothing_left(processes, ports)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_process_that_hangs(the_set: Deployed) -> None:
+    up = ready(the_set, "--gateways", "1", "--no-demo")
+    processes, ports = the_set.everybody(), the_set.listening_ports()
+    os.kill(the_set.process("broker").pid, signal.SIGSTOP)
+    os.kill(up.pid, signal.SIGINT)
+    wait_for(lambda: "stopping" in up.stderr(), what="the first Ctrl-C noticed")
+    assert up.stop(signal.SIGINT) == 130
     assert_nothing_left(processes, ports)
 
 
