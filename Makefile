@@ -4,7 +4,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
-BENCHES := $(basename $(notdir $(wildcard tests/bench/[a-z]*.py)))
 
 # pip, npm and the browser keep their caches below HOME: without a usable one they get a place here.
 ifneq ($(shell test -n "$$HOME" -a -d "$$HOME" -a -w "$$HOME" && echo usable),usable)
@@ -44,8 +43,8 @@ test-web: web/node_modules/.dev
 test-python: .venv/dev web/node_modules/.dev chromium
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-bench: .venv/dev web/node_modules/.runtime
-	@set -e; for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name; done
+bench: .venv/dev
+	@$(BIN)/python -m tests.bench --json bench-$$(date +%Y%m%d-%H%M%S).json
 
 # Stamps: what is installed and newer than its pins is not looked at again.
 .venv/made:

@@ -1,0 +1,79 @@
+"""A process of the bench that takes requests and gives answers, a line of JSON each.
+
+It ends when its standard input does, so it does not outlive the bench.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import psutil
+from msgspec import Struct
+
+from deploy.parent import end_with_parent
+from tests.support.processes import REPO, environment
+
+A = TypeVar("A", bound=Struct)
+
+
+class Program:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def ask(self, request: Struct, answer: type[A]) -> A:
+        self.tell(request)
+        return self.answer(answer)
+
+    def tell(self, request: Struct) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self, answer: type[A]) -> A:
+        """Every request is bounded in time by who serves it. Raises AssertionError: the program ended."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"{self._process.args!r} ended"
+        return msgspec.json.decode(line, type=answer)
+
+
+@contextmanager
+def program(module: str, *args: str) -> Iterator[Program]:
+    """`python -m tests.bench.<module>` in the block, ended after it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", f"tests.bench.{module}", *args],
+        cwd=REPO,
+        env=environment({}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=end_with_parent,
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+def serve(requests: Any, obey: Callable[[Any], Struct]) -> None:
+    """Such a program's main loop; `requests` is what may come, a union of tagged structs."""
+    decode = msgspec.json.Decoder(requests).decode
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(msgspec.json.encode(obey(decode(line))) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used so far, its own and the kernel's for it."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def memory_bytes(pid: int) -> int:
+    """Memory that is this process's alone (USS); what the kernel holds for its sockets is not in it."""
+    return int(psutil.Process(pid).memory_full_info().uss)

@@ -1,0 +1,66 @@
+"""One producer in a process of its own: numbered events at a steady rate, as plain pyzmq sends them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import zmq
+from msgspec import Struct
+
+from tests.bench.payload import payload
+from tests.bench.program import serve
+
+BATCH_S = 0.001  # at high rates, what is due is sent so often
+
+
+class Publish(Struct, tag=True):
+    topic: str
+    first: int  # number of the first event
+    count: int
+    rate: float  # a second
+
+
+class Published(Struct):
+    took_s: float
+
+
+def paced(first: int, count: int, rate: float, send: Callable[[int], None]) -> float:
+    """Calls `send` for each number when it is due; in how many seconds. It never hurries to catch up by
+    more than what is due.
+    """
+    pause = threading.Event()  # never set: its wait is the pacing itself
+    started_s = time.monotonic()
+    sent = 0
+    while sent < count:
+        due = min(count, int((time.monotonic() - started_s) * rate) + 1)
+        for number in range(first + sent, first + due):
+            send(number)
+        sent = max(sent, due)
+        if sent < count:
+            pause.wait(max(started_s + sent / rate - time.monotonic(), BATCH_S))
+    return time.monotonic() - started_s
+
+
+class Producer:
+    def __init__(self, address: str) -> None:
+        # PUSH: what is sent arrives, or `send` waits.
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUSH)
+        self._socket.set(zmq.IMMEDIATE, 1)
+        self._socket.connect(address)
+
+    def obey(self, request: Publish) -> Published:
+        topic = request.topic.encode()
+        self._socket.poll(5000, zmq.POLLOUT)  # the link stands: the first event is no later than others
+
+        def send(number: int) -> None:
+            self._socket.send(topic, zmq.SNDMORE)
+            self._socket.send(payload(number, time.monotonic_ns()))
+
+        return Published(paced(request.first, request.count, request.rate, send))
+
+
+if __name__ == "__main__":
+    serve(Publish, Producer(sys.argv[1]).obey)
