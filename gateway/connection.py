@@ -158,6 +158,7 @@ class Connection(ABC):
                 sent = self.write(behind.unsent)
                 if sent < len(behind.unsent):
                     behind.unsent = behind.unsent[sent:]
+                    self._leave(behind)  # a flush must not write into the middle of a frame
                     self.await_room()
                     return
                 behind.unsent = None
