@@ -215,19 +215,19 @@ class Hub:
             if not cohort.members:
                 continue
             frames = cohort.form.finish(pending)
-            size, events = len(frames), len(pending)
+            size, before_sends = len(frames), sends
             for connection in list(cohort.members):
                 # It may have left, or left and come back, while this gave way to it.
                 if connection.cohort is not cohort or connection.turn >= turn:
                     continue
                 connection.turn = turn
-                self.counts["deliveries"] += events
                 if (sent := connection.write(frames)) < size:
                     self.counts["slow"] += 1
                     connection.fall_behind(frames, sent)
                 sends += 1
                 if not sends % SENDS_PER_TURN:
                     yield
+            self.counts["deliveries"] += (sends - before_sends) * len(pending)
         self.counts["sends"] += sends
         awaited, self._after_flush = self._after_flush, {}
         for call in awaited:

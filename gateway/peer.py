@@ -31,14 +31,13 @@ CLOSING_S = 5.0  # for the peer to take a close frame and end
 class Peer(Connection):
     """See `Connection`. Everything here runs in the event loop and never waits."""
 
-    __slots__ = ("_deadline", "_fd", "_inbound", "_is_mid_frame", "_max_bytes", "_watcher")
+    __slots__ = ("_deadline", "_fd", "_inbound", "_max_bytes", "_watcher")
 
     def __init__(self, hub: Hub, form: Form, fd: int, max_bytes: int) -> None:
         super().__init__(hub, form)
         self._fd = fd
         self._inbound: Inbound | None = None
         self._max_bytes = max_bytes
-        self._is_mid_frame = False  # the socket has taken a part of what it was offered last
         self._deadline: Any = None  # a timer, once we have ended and wait for the peer to
         self._watcher: Any = get_hub().loop.io(fd, READ)
         self._watcher.start(self._on_ready, pass_events=True)
@@ -46,19 +45,17 @@ class Peer(Connection):
     # For Connection
 
     def write(self, data: bytes | memoryview) -> int:
-        if self._fd < 0:
-            return len(data)
+        # Nothing but the write itself: this is called once a connection and flush.
         try:
-            sent = os.write(self._fd, data)
+            return os.write(self._fd, data)
         except BlockingIOError:
             return 0
         except OSError as error:
-            self.hub.later(self._gone)
-            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT):
-                log.info("write failed why=%s", error.strerror)
+            if self._fd >= 0:
+                self.hub.later(self._gone)
+                if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT):
+                    log.info("write failed why=%s", error.strerror)
             return len(data)
-        self._is_mid_frame = sent < len(data)
-        return sent
 
     def await_room(self) -> None:
         self._watch(self._watched | WRITE)
@@ -75,8 +72,9 @@ class Peer(Connection):
         """Say why, and end. May be called twice."""
         if self._fd < 0 or self._deadline:
             return
+        is_mid_frame = self._is_mid_frame
         self.hub.remove(self)
-        if not self._is_mid_frame:  # nothing can follow a frame that was cut in half
+        if not is_mid_frame:  # nothing can follow a frame that was cut in half
             self.write(frames.close_frame(code, reason))
         self._end()
 
@@ -136,6 +134,12 @@ class Peer(Connection):
         super().pump()
         if self._fd >= 0 and not self._deadline and not self._watched & READ and not self.is_full:
             self._watch(self._watched | READ)
+
+    @property
+    def _is_mid_frame(self) -> bool:
+        """Whether the socket has taken a part of what it was offered last."""
+        unsent = self.behind.unsent if self.behind else None
+        return unsent is not None and unsent.nbytes < memoryview(unsent.obj).nbytes
 
     @property
     def _watched(self) -> int:
