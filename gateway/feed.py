@@ -36,6 +36,7 @@ GIVE_WAY_S = 0.002  # the longest that a flush keeps readers waiting
 FLUSH_PAUSE_MAX_S = 0.004
 TICK_S = 0.25
 RETRY_S = 1.0
+SILENCE_S = 2.0  # of no word from the broker, before the log speaks of it
 
 _read_head = msgspec.json.Decoder(Head).decode
 
@@ -43,9 +44,11 @@ _read_head = msgspec.json.Decoder(Head).decode
 class BrokerLog:
     """The broker's log for the hub. One read serves all who ask for the same at the same time."""
 
-    def __init__(self, link: ControlLink, answered: Callable[[], None]) -> None:
+    def __init__(self, link: ControlLink, answered: Callable[[], None], history_max: int) -> None:
+        """`history_max`: events in all that one `last` brings."""
         self._link = link
         self._answered = answered
+        self._history_max = history_max
         self._asking: dict[tuple[Any, ...], list[Any]] = {}
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
@@ -53,7 +56,8 @@ class BrokerLog:
         self._ask((request.patterns, after, upto), request, done)
 
     def last(self, pattern: str, count: int, upto: int, done: Lasted) -> None:
-        request = control.Last(id=0, patterns=(pattern,), count=count, upto=upto)
+        limit = self._history_max
+        request = control.Last(id=0, patterns=(pattern,), count=count, upto=upto, limit=limit)
         self._ask((pattern, count, upto, "last"), request, done)
 
     def _ask(self, key: tuple[Any, ...], request: control.AnyRequest, done: Any) -> None:
@@ -97,6 +101,7 @@ class Feed:
         self._barriers: list[bytes] = []
         self._work = Signal()
         self.turn_s = time.monotonic()  # when the relay last came round
+        self._heard_s: float | None = self.turn_s  # None: its silence has been told
         self._socket = context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.rcvhwm = 100_000
@@ -168,6 +173,7 @@ class Feed:
                 tick_s = now_s
                 self.upstream.tick(now_s)
                 self.hub.expire()
+                self._watch_silence(now_s)
             if self.hub.is_dirty or self.hub.seen != self.hub.flushed:
                 # At most half of the time goes into flushing: events that come meanwhile share a send.
                 pause_s = flushed_s + min(flush_s, FLUSH_PAUSE_MAX_S) - time.monotonic()
@@ -184,6 +190,18 @@ class Feed:
                 gevent.sleep(0)
             else:
                 self._work.wait(TICK_S)
+
+    def _watch_silence(self, now_s: float) -> None:
+        """No error: pages are served, and all goes on by itself. But somebody may wonder why."""
+        if not self.upstream.is_stale:
+            self._heard_s = now_s
+        elif self._heard_s is not None and now_s - self._heard_s > SILENCE_S:
+            self._heard_s = None
+            log.warning(
+                "no broker heard at feed=%s: start it (penstock broker), or set PENSTOCK_GATEWAY__FEED "
+                "and PENSTOCK_GATEWAY__CONTROL to where it is",
+                self.address,
+            )
 
     def _take(self) -> list[tuple[bytes, bytes, bytes]]:
         """What has arrived, in moderation."""

@@ -60,7 +60,7 @@ class Gateway:
         self.feed = Feed(self._context, settings.feed, link, instance)
         self.hub = Hub(
             Ring(settings.ring_max_bytes),
-            BrokerLog(link, self.feed.wake),
+            BrokerLog(link, self.feed.wake, settings.history_max),
             get_hub().loop.run_callback,
             time.time,
             name=f"{settings.number:02d}",
