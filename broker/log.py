@@ -234,8 +234,8 @@ class Log:
             self._lock.note_unlogged(False)
 
     def _extend(self, count: int) -> None:
-        """Reserve seqs for `count` events and a block more."""
-        reserved = self._index.head + count + self._reserve
+        """Reserve a block of seqs, at least `count`."""
+        reserved = self._index.head + max(count, self._reserve)
         try:
             self._store.commit(Change(state={"reserved": str(reserved)}))
         except CannotCommit as error:

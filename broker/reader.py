@@ -90,6 +90,8 @@ class Reader:
         """
         index = self._index
         upto = index.head if upto is None else min(upto, index.head)
+        if upto <= after:
+            return [], upto, []
         wanted = Wanted(index, select)
         events: list[Event] = []
         damaged: list[Range] = []
@@ -117,7 +119,7 @@ class Reader:
                     if events and (len(events) >= limit or size > max_bytes):
                         return events, chunks.seq_of(stamp) - 1, damaged
                     events.append((name, stamp, payload))
-        return events, max(upto, 0), damaged
+        return events, upto, damaged
 
     def last(
         self, select: Selector, count: int = 1, upto: int | None = None, limit: int = PAGE_EVENTS

@@ -99,7 +99,7 @@ class Retention:
             elif not self._is_due():
                 return False
             self._begin_sweep()
-        return self._sweep()
+        return self._sweep() or index.size > self.keep.size
 
     def _squeeze(self, excess: int) -> None:
         """Give up the oldest `excess` bytes: all but the newest event of each topic, and then those."""

@@ -1,0 +1,276 @@
+"""What every store of the log must hold; one suite, run on each durability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.log import Durability
+from broker.retention import Keep, Rule
+from broker.selector import Selector
+from broker.wire import unpack_stamp
+from tests.support.logs import ALL, Bench, bench, chunk_count, full_disk, pages, put, read, read_only, seqs
+
+BIG = b"x" * 5_000  # two of them are worth writing a chunk anew
+
+
+@pytest.fixture(params=["process", "memory"])
+def durability(request: pytest.FixtureRequest) -> Durability:
+    found: Durability = request.param
+    return found
+
+
+@pytest.fixture
+def on(tmp_path: Path, durability: Durability) -> Iterator[Bench]:
+    with bench(tmp_path, durability=durability) as made:
+        yield made
+
+
+def test_an_empty_log_has_nothing_and_says_so(on: Bench) -> None:
+    head = on.log.head()
+    assert (head.head, head.oldest, head.forgotten, head.start) == (0, 1, 0, 0)
+    assert on.log.replay(ALL, 0) == ([], 0, [])
+    assert on.log.last(ALL) == ([], False, [])
+    assert on.log.tails(ALL, 0) == ([], 0)
+    assert on.log.append([], 1) == []
+
+
+def test_seq_is_one_order_and_prev_and_nth_are_the_topic_s_own(on: Bench) -> None:
+    stamps = put(on.log, "a", "b", "a") + put(on.log, "a", "b")
+    assert [(s.seq, s.prev, s.nth) for s in stamps] == [(1, 0, 1), (2, 0, 1), (3, 1, 2), (4, 3, 3), (5, 2, 2)]
+    assert {s.epoch for s in stamps} == {on.log.epoch}
+
+
+def test_what_append_returns_is_what_replay_gives(on: Bench) -> None:
+    batch = [(b"a", b"1", 1), (b"b", b"", 2), (b"a", b"\x00" * 300_000, 3), (b"c", b"4", 0)]
+    appended = on.log.append(batch, 7)
+    assert [unpack_stamp(stamp).content for _, stamp, _ in appended] == [1, 2, 3, 0]
+    assert on.log.replay(ALL, 0, max_bytes=1 << 20) == (appended, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("select", "after", "upto", "expected"),
+    [
+        pytest.param(ALL, 0, None, [1, 2, 3, 4, 5, 6], id="all"),
+        pytest.param(ALL, 2, 4, [3, 4], id="a stretch"),
+        pytest.param(ALL, 6, None, [], id="up to date"),
+        pytest.param(ALL, 9, None, [], id="beyond the head"),
+        pytest.param(ALL, 4, 2, [], id="backwards"),
+        pytest.param(Selector(["price/1"]), 0, None, [1], id="a literal is whole"),
+        pytest.param(Selector(["price/*"]), 0, None, [1, 3, 5], id="one segment"),
+        pytest.param(Selector(prefixes=["price/1"]), 0, None, [1, 3], id="a prefix is of bytes"),
+        pytest.param(Selector(prefixes=[""]), 0, None, [1, 2, 3, 4, 5, 6], id="the empty prefix"),
+        pytest.param(Selector(["load"], ["x"]), 0, None, [2, 6], id="patterns and prefixes"),
+        pytest.param(Selector(["none"]), 0, None, [], id="an unknown topic"),
+        pytest.param(Selector(), 0, None, [], id="nothing asked"),
+    ],
+)
+def test_replay_chooses(
+    on: Bench, select: Selector, after: int, upto: int | None, expected: list[int]
+) -> None:
+    put(on.log, "price/1", "load", "price/10")
+    put(on.log, "y", "price/2", "x/y/z")
+    assert [seq for _, seq in read(on.log, select, after, upto)] == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "max_bytes", "expected"),
+    [
+        pytest.param(2, 1 << 20, [[1, 2], [3, 4], [5]], id="events"),
+        pytest.param(100, 350, [[1, 2], [3, 4], [5]], id="bytes"),
+        pytest.param(100, 10, [[1], [2], [3], [4], [5]], id="an event larger than a page comes alone"),
+    ],
+)
+def test_pages_are_bounded(on: Bench, limit: int, max_bytes: int, expected: list[list[int]]) -> None:
+    put(on.log, "a", "b", "c", payload=b"x" * 100)
+    put(on.log, "a", "b", payload=b"x" * 100)
+    found: list[list[int]] = []
+    after = 0
+    while after < 5:
+        events, after, _ = on.log.replay(ALL, after, None, limit, max_bytes)
+        found.append([unpack_stamp(stamp).seq for _, stamp, _ in events])
+    assert found == expected
+
+
+def test_a_page_over_stretches_without_a_match_goes_on(on: Bench) -> None:
+    put(on.log, "wanted")
+    for _ in range(50):
+        put(on.log, "other")
+    assert on.log.replay(Selector(["wanted"]), 1) == ([], 51, [])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "count", "upto", "limit", "expected", "truncated"),
+    [
+        pytest.param(["**"], 1, None, 9, [4, 5, 6], False, id="the newest of each"),
+        pytest.param(["**"], 2, None, 9, [2, 3, 4, 5, 6], False, id="two of each, merged"),
+        pytest.param(["**"], 9, None, 4, [3, 4, 5, 6], True, id="the newest of them when there are too many"),
+        pytest.param(["**"], 1, 4, 9, [2, 3, 4], False, id="as of a seq"),
+        pytest.param(["a", "gone"], 2, None, 9, [3, 5], False, id="topics by name"),
+        pytest.param(["**"], 1, 0, 9, [], False, id="as of the beginning"),
+        pytest.param(["**"], 9, None, 6, [1, 2, 3, 4, 5, 6], False, id="just as many as the limit"),
+    ],
+)
+def test_last(
+    on: Bench,
+    patterns: list[str],
+    count: int,
+    upto: int | None,
+    limit: int,
+    expected: list[int],
+    truncated: bool,
+) -> None:
+    put(on.log, "a", "b")
+    put(on.log, "a")
+    put(on.log, "c", "a")
+    put(on.log, "b")
+    events, was_truncated, damaged = on.log.last(Selector(patterns), count, upto, limit)
+    assert ([unpack_stamp(stamp).seq for _, stamp, _ in events], was_truncated, damaged) == (
+        expected,
+        truncated,
+        [],
+    )
+
+
+def test_tails_are_what_changed_oldest_first_in_pages(on: Bench) -> None:
+    put(on.log, "a", "b", "a", "c")
+    put(on.log, "b")
+    assert on.log.tails(ALL, 0) == ([("a", 3, 2), ("c", 4, 1), ("b", 5, 2)], 5)
+    assert on.log.tails(ALL, 4) == ([("b", 5, 2)], 5)
+    assert on.log.tails(ALL, 5) == ([], 5)
+    assert on.log.tails(ALL, 0, limit=2) == ([("a", 3, 2), ("c", 4, 1)], 4)
+    assert on.log.tails(Selector(prefixes=["c"]), 0) == ([("c", 4, 1)], 5)
+
+
+def test_topics_by_name_in_pages(on: Bench) -> None:
+    put(on.log, "b", "a/1", "c", "a/2", now_us=5)
+    found, more = on.log.topics(ALL, limit=2)
+    assert ([(tail.name, tail.seq, tail.time_us) for tail in found], more) == (
+        [(b"a/1", 2, 5), (b"a/2", 4, 5)],
+        True,
+    )
+    found, more = on.log.topics(ALL, after=b"a/2", limit=2)
+    assert ([tail.name for tail in found], more) == ([b"b", b"c"], False)
+
+
+class TestRetention:
+    def test_keeps_the_newest_of_each_topic(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(events=2)) as on:
+            put(on.log, "quiet")
+            for _ in range(5):
+                put(on.log, "busy", "busy")
+            on.wait(20)
+            assert read(on.log) == [("quiet", 1), ("busy", 10), ("busy", 11)]
+
+    def test_prev_betrays_what_retention_took(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(events=1)) as on:
+            stamps = put(on.log, "a", "a", "a", payload=BIG)
+            on.wait(20)
+            (event,), _, _ = on.log.replay(ALL, 0)
+            assert unpack_stamp(event[1])._replace(time_us=0) == stamps[2]._replace(time_us=0)
+            assert unpack_stamp(event[1]).prev == 2
+            assert on.log.head().trimmed == 2
+
+    def test_ages_by_its_own_clock_and_keeps_the_last(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(age_s=100)) as on:
+            put(on.log, "a", "a", "b", payload=BIG, now_us=1)
+            on.wait(60)
+            put(on.log, "b", now_us=10**18)  # the wall clock jumps by decades
+            on.wait(60)
+            assert read(on.log) == [("a", 2), ("b", 4)]
+
+    def test_the_oldest_bytes_go_first(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(size=1 << 20)) as on:
+            for _ in range(30):
+                put(on.log, "a", "b", payload=b"x" * 50_000)
+            put(on.log, "small")
+            on.wait(20)
+            assert on.log.size <= 1 << 20
+            kept = [seq for _, seq in read(on.log)]
+            assert kept == list(range(kept[0], 62)) and len(kept) > 10
+
+    def test_rules_by_pattern(self, tmp_path: Path, durability: Durability) -> None:
+        keep = Keep(events=1, age_s=1000, rules=(Rule("long/**", 3, 10.0), Rule("long/er", 9, 9.0)))
+        with bench(tmp_path, durability=durability, keep=keep) as on:
+            put(on.log, *["long/er"] * 5, *["short"] * 5, payload=BIG)
+            on.wait(5)
+            on.wait(15)
+            assert read(on.log) == [("long/er", 5), ("short", 10)]
+            put(on.log, *["long/er"] * 9, payload=BIG)
+            on.wait(5)
+            on.wait(5)
+            assert [seq for topic, seq in read(on.log) if topic == "long/er"] == [17, 18, 19]
+
+    def test_a_silent_topic_is_forgotten_whole(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(forget_s=100)) as on:
+            put(on.log, "silent", "silent", "alive")
+            on.wait(90)
+            put(on.log, "alive")
+            on.wait(90)
+            assert read(on.log) == [("alive", 3), ("alive", 4)]
+            assert on.log.head().forgotten == 2
+            assert on.log.tails(ALL, 0)[0] == [("alive", 4, 2)]
+            # It is a new topic, whose first event tells that something may have been before it.
+            (stamp,) = put(on.log, "silent")
+            assert (stamp.seq, stamp.prev, stamp.nth) == (5, 2, 1)
+
+    def test_too_many_topics_forget_the_longest_silent(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(topics_max=2)) as on:
+            for topic in ("a", "b", "a", "c", "d"):
+                put(on.log, topic)
+            put(on.log, "d")
+            assert [tail.name for tail in on.log.topics(ALL)[0]] == [b"c", b"d"]
+            assert on.log.head().forgotten == 3
+            on.wait(20)
+            assert read(on.log) == [("c", 4), ("d", 5), ("d", 6)]
+
+    def test_too_many_bytes_of_last_events_forget_topics(
+        self, tmp_path: Path, durability: Durability
+    ) -> None:
+        with bench(tmp_path, durability=durability, keep=Keep(size=1 << 20)) as on:
+            for number in range(30):
+                put(on.log, f"t/{number}", payload=b"x" * 100_000)
+            on.wait(20)
+            assert on.log.size <= 1 << 20
+            assert 0 < on.log.head().forgotten < 30
+            kept = [seq for _, seq in read(on.log)]
+            assert kept == list(range(on.log.head().forgotten + 1, 31))
+
+    def test_small_commits_become_few_chunks(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability) as on:
+            for number in range(300):
+                put(on.log, f"t/{number % 7}", payload=b"%d" % number)
+            before = list(pages(lambda at: on.log.replay(ALL, at), on.log))
+            assert chunk_count(on.log) == 300
+            on.wait(20)
+            assert chunk_count(on.log) < 5
+            assert list(pages(lambda at: on.log.replay(ALL, at), on.log)) == before
+            assert len(on.log.last(ALL, 300)[0]) == 300
+
+
+class TestTrouble:
+    """SQLite's own errors, from the real store."""
+
+    def test_events_go_out_unlogged_and_the_hole_is_told(self, on: Bench) -> None:
+        assert not any(stamp.is_unlogged for stamp in put(on.log, "a", "a"))
+        with full_disk(on.log):
+            lost = put(on.log, "a", "b", payload=b"x" * 100_000)
+            assert seqs(lost) == [3, 4] and all(stamp.is_unlogged for stamp in lost)
+            assert lost[0].prev == 2
+            assert on.log.trouble
+            assert on.log.replay(ALL, 0)[1:] == (4, [(3, 4)])
+        (stamp,) = put(on.log, "a")
+        assert (stamp.seq, stamp.prev, stamp.is_unlogged) == (5, 3, False)
+        assert on.log.trouble is None
+        events, through, damaged = on.log.replay(ALL, 1)
+        assert ([unpack_stamp(s).seq for _, s, _ in events], through, damaged) == ([2, 5], 5, [(3, 4)])
+
+    def test_no_seq_beyond_the_reserve(self, tmp_path: Path, durability: Durability) -> None:
+        with bench(tmp_path, durability=durability, reserve=5) as on:
+            put(on.log, "a")
+            with read_only(on.log):
+                out = [put(on.log, "a", "a") for _ in range(5)]
+            assert [seqs(stamps) for stamps in out] == [[2, 3], [4, 5], [], [], []]
+            assert seqs(put(on.log, "a")) == [6]
