@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.support.log import logged
 from tests.support.ports import reserved_ports
@@ -20,7 +21,7 @@ from tests.support.processes import Broker, Gateway, running
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
 from tests.support.sending import numbered, push
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE_S, wait_for
 from tests.support.websocket import Client, assert_in_order, places
 
 MIB = 1 << 20
@@ -121,6 +122,17 @@ def test_a_gateway_that_is_stopped_asks_its_clients_to_come_back(tmp_path: Path,
         with pytest.raises(ConnectionClosed):
             client.read()
         assert client.close_code == 1012
+
+
+def test_raw_is_the_payloads_as_they_are_one_a_frame(tmp_path: Path, broker: Broker) -> None:
+    payloads = [b'{"a": 1}', b"plain", b"\xff\x00", b""]
+    push(broker.address["push"], [[b"mixed/raw", payload] for payload in payloads])
+    with running_gateway(tmp_path, broker) as gateway:
+        url = gateway.address["url"].replace("http://", "ws://") + "/raw/mixed/raw?history=10"
+        with connect(url, compression=None, proxy=None) as raw:
+            past = [raw.recv(DEADLINE_S) for _ in payloads]
+            push(broker.address["push"], [[b"mixed/raw/other", b"not this"], [b"mixed/raw", b"live"]])
+            assert [*past, raw.recv(DEADLINE_S)] == ['{"a": 1}', "plain", b"\xff\x00", "", "live"]
 
 
 def uss(gateway: Gateway) -> int:

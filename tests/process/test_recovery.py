@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +160,11 @@ def test_history_beyond_the_limit_is_cut_and_says_so(tmp_path: Path, broker: Bro
         assert [(event.topic, event.data["n"]) for event in cut.events] == [("a/y", n) for n in range(10, 20)]
 
 
+def get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
 def at(epoch: int, seq: int) -> str:
     return str(Position(epoch, seq))
 
@@ -213,3 +221,29 @@ def test_since_is_recovered_or_tells_the_gap(
         kept = {event.place for event in logged(broker.address["control"], pattern, 0 if epoch else seq)}
         assert set(places(followed.events)) == kept
         assert Position.parse(followed.ok["position"]).seq <= 3_001
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seq", "recovered", "first"),
+    [
+        pytest.param(None, 3_000, True, 3_000, id="all of it is kept"),
+        pytest.param(None, 3_001, True, None, id="up to date"),
+        pytest.param(None, 10, False, None, id="too old"),
+        pytest.param(None, 999_999, False, None, id="beyond the head"),
+        pytest.param(FOREIGN, 3_000, False, None, id="of another log"),
+    ],
+)
+def test_history_over_http_says_whether_it_is_whole(
+    trimmed: tuple[Broker, Gateway], epoch: str | None, seq: int, recovered: bool, first: int | None
+) -> None:
+    _, gateway = trimmed
+    url = f"{gateway.address['url']}/api/topics/a/history"
+    own = Position.parse(get_json(url)["position"]).epoch
+    page = get_json(f"{url}?since={at(int(epoch, 16) if epoch else own, seq)}&limit=2000")
+    assert page["recovered"] is recovered
+    assert Position.parse(page["position"]) == Position(own, 3_001)
+    if recovered:
+        assert [event["nth"] for event in page["events"]] == ([first] if first else [])
+    else:
+        # What there is all the same, to its newest.
+        assert page["events"][-1]["nth"] == 3_000
