@@ -95,12 +95,14 @@ class Connection(ABC):
     # Called by the hub and the shell
 
     def start(self) -> None:
-        hub = self.hub
-        hub.join(self)
+        """Into the flow at the position of the last flush, where that can be joined just now."""
+        hub, behind = self.hub, self._work()
+        behind.past = Past(hub, self.interest, hub.position)
         if self.form is NATIVE:
-            self.tell(protocol.welcome(hub.position, hub.name, hub.limits))
+            behind.told.append(protocol.welcome(hub.position, hub.name, hub.limits))
             if hub.is_stale:
-                self.tell(protocol.notice("stale", stale=True))
+                behind.told.append(protocol.notice("stale", stale=True))
+        self.pump()
 
     def receive(self, text: str) -> None:
         """A frame from the client."""

@@ -118,7 +118,7 @@ class Hub:
         self._patterns: PatternTrie[Cohort] = PatternTrie()
         self._routes: dict[str, tuple[Cohort, ...]] = {}
         self._topics = TopicTrie()
-        self._dirty: set[Cohort] = set()
+        self._dirty: dict[Cohort, None] = {}
         self._behind: set[Connection] = set()  # those in no cohort
         self._users: dict[str, int] = {}  # prefix -> how many subscriptions need it
         self._unused: dict[str, float] = {}  # prefix -> since when nobody does
@@ -135,7 +135,7 @@ class Hub:
         self.counts["events"] += 1
         for cohort in self.cohorts(event.topic):
             cohort.pending.append(cohort.form.encode(event))
-            self._dirty.add(cohort)
+            self._dirty[cohort] = None
 
     def offer_gap(self, gap: Gap) -> None:
         self.counts["gaps"] += 1
@@ -149,7 +149,7 @@ class Hub:
             # A new log concerns those too who have yet to subscribe: they count positions in it.
             if cohort.form.gap and (cohort.interest.patterns or is_new_log):
                 cohort.pending.append(cohort.form.gap(gap))
-                self._dirty.add(cohort)
+                self._dirty[cohort] = None
         if not is_new_log and last.seq <= self.flushed:
             # Who is on the way through the past will find the hole there, unless it is past it already.
             for connection in list(self._behind):
@@ -200,7 +200,7 @@ class Hub:
         """Send what is pending. Yields now and then, so that the caller can let others run; whoever
         joins or leaves a cohort meanwhile is accounted for. One flush at a time.
         """
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         before = self.position
         self.flushed, self.flushed_epoch = self.seen, self.epoch
         self.turn += 1
@@ -245,6 +245,7 @@ class Hub:
 
     def add(self, connection: Connection) -> None:
         self.connections.add(connection)
+        self._behind.add(connection)
         connection.start()
 
     def remove(self, connection: Connection) -> None:
@@ -279,7 +280,7 @@ class Hub:
             cohort = self._cohorts[key] = Cohort(connection.interest, connection.form)
             cohort.pending = pending
             if pending:
-                self._dirty.add(cohort)
+                self._dirty[cohort] = None
             for wanted in cohort.interest.patterns:
                 self._patterns.add(wanted, cohort)
                 self._reroute(wanted)
@@ -356,7 +357,7 @@ class Hub:
             self.upstream.unfollow(prefix)
         for key, cohort in [item for item in self._cohorts.items() if not item[1].members]:
             del self._cohorts[key]
-            self._dirty.discard(cohort)
+            self._dirty.pop(cohort, None)
             for wanted in cohort.interest.patterns:
                 self._patterns.discard(wanted, cohort)
                 self._reroute(wanted)

@@ -15,7 +15,7 @@ class _Node(Generic[V]):
 
     def __init__(self) -> None:
         self.children: dict[str, _Node[V]] = {}
-        self.values: set[V] = set()
+        self.values: dict[V, None] = {}  # a set that keeps its order
 
 
 class PatternTrie(Generic[V]):
@@ -28,7 +28,7 @@ class PatternTrie(Generic[V]):
         node = self._root
         for segment in pattern.text.split("/"):
             node = node.children.setdefault(segment, _Node())
-        node.values.add(value)
+        node.values[value] = None
 
     def discard(self, pattern: Pattern, value: V) -> None:
         path = [self._root]
@@ -37,14 +37,14 @@ class PatternTrie(Generic[V]):
             if (child := path[-1].children.get(segment)) is None:
                 return
             path.append(child)
-        path[-1].values.discard(value)
+        path[-1].values.pop(value, None)
         while len(path) > 1 and not path[-1].values and not path[-1].children:
             path.pop()
             del path[-1].children[segments[len(path) - 1]]
 
-    def match(self, topic: str) -> set[V]:
-        """The values of all patterns that match."""
-        found: set[V] = set()
+    def match(self, topic: str) -> dict[V, None]:
+        """The values of all patterns that match, each once."""
+        found: dict[V, None] = {}
         nodes = [self._root]
         segments = topic.split("/")
         for place, segment in enumerate(segments):
@@ -74,7 +74,7 @@ class TopicTrie:
         node = self._root
         for segment in topic.split("/"):
             node = node.children.setdefault(segment, _Node())
-        node.values.add(topic)
+        node.values[topic] = None
 
     def clear(self) -> None:
         self._root = _Node()

@@ -164,12 +164,16 @@ class Candid(Hub):
 class Socket(Connection):
     """A connection to a client that takes `room` bytes until it reads."""
 
-    __slots__ = ("client", "is_open", "room", "sent")
+    __slots__ = ("client", "is_open", "number", "room", "sent")
 
-    def __init__(self, hub: Hub, client: Client, room: int) -> None:
+    def __init__(self, hub: Hub, client: Client, room: int, number: int) -> None:
         super().__init__(hub, NATIVE)
+        self.number = number
         self.client, self.room, self.is_open = client, room, True
         self.sent = b""
+
+    def __hash__(self) -> int:
+        return self.number  # so that sets have the same order in each run
 
     def write(self, data: bytes | memoryview) -> int:
         taken = min(len(data), self.room)
@@ -374,6 +378,7 @@ class World:
         self.broker = Broker(folder, durability, self.rules, keep)
         self.gateways = [Gateway(self, f"g{n}") for n in range(gateways)]
         self.sockets: list[Socket] = []
+        self.connects = 0
         self.saved: Path | None = None
 
     # What happens
@@ -425,7 +430,8 @@ class World:
             gateway.tick()
 
     def connect(self, client: Client, gateway: int, room: int = 1 << 30) -> Socket:
-        socket = Socket(self.gateways[gateway % len(self.gateways)].hub, client, room)
+        self.connects += 1
+        socket = Socket(self.gateways[gateway % len(self.gateways)].hub, client, room, self.connects)
         self.sockets.append(socket)
         socket.hub.add(socket)
         return socket
