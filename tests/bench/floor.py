@@ -31,6 +31,7 @@ class Greet(Struct, tag=True):
 
 
 class Write(Struct, tag=True):
+    first: int  # number of the first event
     count: int
     rate: float  # a second
 
@@ -39,8 +40,7 @@ class Port(Struct):
     port: int
 
 
-class Written(Struct):
-    count: int
+class Done(Struct):
     took_s: float
 
 
@@ -55,9 +55,9 @@ class Floor:
             return Port(self._listener.getsockname()[1])
         if isinstance(request, Greet):
             return self._greet(request.count)
-        return Written(request.count, paced(1, request.count, request.rate, self._write))
+        return Done(paced(request.first, request.count, request.rate, self._write))
 
-    def _greet(self, count: int) -> Written:
+    def _greet(self, count: int) -> Done:
         started_s = time.monotonic()
         while len(self._sockets) < count:
             accepted, _ = self._listener.accept()
@@ -70,7 +70,7 @@ class Floor:
             each.recv(4096)
             each.sendall(REPLY)
             each.setblocking(False)
-        return Written(count, time.monotonic() - started_s)
+        return Done(time.monotonic() - started_s)
 
     def _write(self, number: int) -> None:
         head = b'{"topic":"bench/fanout","seq":%d,"prev":%d,"nth":%d,"time":1790000000.123456,"data":'

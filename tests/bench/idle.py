@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import crowd
-from tests.bench.fanout import port
 from tests.bench.figure import Figure
 from tests.bench.program import cpu_s, memory_bytes, program
+from tests.bench.stage import port
 from tests.support import processes
 
 CONNECTIONS = 10_000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -69,9 +70,12 @@ def serve(requests: Any, obey: Callable[[Any], Struct]) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time that a process has used so far, its own and the kernel's for it."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """CPU time that a process has used so far, its own and the kernel's for it, all threads.
+
+    The sum of psutil's user and system times, which come in steps of 10 ms, in nanoseconds.
+    Source: clock_getcpuclockid(3), as Linux numbers these clocks.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def memory_bytes(pid: int) -> int:
