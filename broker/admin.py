@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from broker.control import StatusPage
 from broker.errors import AddressInUse, BadSetting
-from broker.forwarder import Forwarder
 
 LAG_MAX_S = 1.0
 TYPE_TEXT = "text/plain; charset=utf-8"
 TYPE_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Watched(Protocol):
+    """What is looked at: a Forwarder."""
+
+    @property
+    def status(self) -> StatusPage: ...  # as of the newest beat
+    @property
+    def alive_s(self) -> float: ...  # when the loop turned last, by time.monotonic
+    @property
+    def is_stopping(self) -> bool: ...
+
+
 class Metrics(Collector):
     """What the forwarder counted up to its newest beat: nothing is counted twice for a scrape's sake."""
 
-    def __init__(self, forwarder: Forwarder) -> None:
+    def __init__(self, forwarder: Watched) -> None:
         self._forwarder = forwarder
 
     def collect(self) -> Iterable[Metric]:
@@ -65,7 +77,7 @@ class Metrics(Collector):
 class Admin:
     """/healthz, /readyz and /metrics of a forwarder, from construction to `close`."""
 
-    def __init__(self, address: str, forwarder: Forwarder) -> None:
+    def __init__(self, address: str, forwarder: Watched) -> None:
         """`address`: host:port, port 0 for one that the kernel picks. Raises AddressInUse, BadSetting."""
         host, _, port = address.rpartition(":")
         metrics = Metrics(forwarder)
@@ -89,7 +101,7 @@ class Admin:
         try:
             self._server = ThreadingHTTPServer((host, int(port)), Handler)
         except OSError as error:
-            if error.errno == 98:
+            if error.errno == errno.EADDRINUSE:
                 raise AddressInUse(address, "PENSTOCK_BROKER__ADMIN") from error
             raise BadSetting(f"PENSTOCK_BROKER__ADMIN = {address!r}: {error.strerror}") from error
         except OverflowError as error:
@@ -105,7 +117,7 @@ class Admin:
 
 
 def _answer(
-    path: str, forwarder: Forwarder, metrics: Metrics, registry: CollectorRegistry
+    path: str, forwarder: Watched, metrics: Metrics, registry: CollectorRegistry
 ) -> tuple[int, str, bytes]:
     if path == "/metrics":
         return 200, TYPE_METRICS, generate_latest(registry)

@@ -68,7 +68,7 @@ class Answers:
             return [_refusal(_id_of(request), "bad_request", str(error))]
         try:
             page, *records = self._page(asked)
-        except (BadPattern, UnicodeEncodeError) as error:
+        except BadPattern as error:
             return [_refusal(asked.id, "bad_request", str(error))]
         except PenstockError as error:
             log.error("refused op=%s why=%s", type(asked).__name__.lower(), error)

@@ -36,7 +36,8 @@ GATHER_S, GATHERED = 0.002, 100
 IDLE_S = 0.25  # the longest wait, so that a look at `alive_s` tells whether the loop turns
 MAINTAIN_S = 0.1
 MAINTAIN_SHARE = 10  # retention gets a tenth of the time, as long as that is enough
-DRAIN_S = 2.0
+DRAIN_S = 1.0
+QUIET_MS = 50
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _RCVMORE = int(zmq.RCVMORE)
@@ -77,11 +78,14 @@ class Forwarder:
     def run(self) -> None:
         while not self._is_stopping:
             self._turn(self._wait_s())
-        # No more connections' worth of waiting: what has arrived is taken in, as long as it comes at once.
-        deadline_s = time.monotonic() + DRAIN_S
+        # What has arrived is taken in: until nothing comes for a moment, or a stream does not end.
         ports = self._sockets.push, self._sockets.ingest
-        while self._take_in(ports) and time.monotonic() < deadline_s:
-            pass
+        arrivals = zmq.Poller()
+        for socket in ports:
+            arrivals.register(socket, zmq.POLLIN)
+        until_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < until_s and arrivals.poll(QUIET_MS):
+            self._take_in(ports)
         self._beat()
 
     def _wait_s(self) -> float:

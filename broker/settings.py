@@ -58,7 +58,7 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     forget_s: Seconds = 7 * 86_400.0  # a topic silent for so long is forgotten whole
     topics_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     retention: tuple[RetentionRule, ...] = ()  # the first that matches a topic counts
-    ingest_high_water: Messages = 100_000  # messages of one producer that wait to be taken in
+    ingest_high_water: Messages = 100_000  # messages of one PUB that wait to be taken in
     feed_high_water: Messages = 100_000  # messages that wait for one subscriber; beyond, it loses some
 
 

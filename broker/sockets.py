@@ -13,14 +13,17 @@ from broker.settings import BrokerSettings
 # A peer that never says ZMTP is let go after the handshake interval; one that vanished without a
 # word, after the heartbeat's time-out.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, HANDSHAKE_MS = 2_000, 6_000, 5_000
-# No heartbeat towards producers: what is written to one that has sent its last and closed is answered
-# by a reset, and that makes the kernel throw away what it still holds for us (up to 16,000 events
-# were lost so). The kernel's own probes find the vanished, and leave the closed alone for a minute.
+# No heartbeat towards producers: when one has sent its last and closed, bytes written to it make its
+# kernel reset the connection and drop what our full buffers had not let it send yet (up to 16,000
+# events). The kernel's own probes find the vanished, and carry no bytes.
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 15, 5, 3
 # A message over MAXMSGSIZE costs its sender the connection and the good messages around it, so what
 # is only somewhat too large is taken in, dropped and counted.
 HEAD_ROOM_FACTOR, HEAD_ROOM_BYTES = 4, 64 * 1024
 REQUEST_MAX_BYTES = 8 << 20
+# What has come in on the push port and not yet to the log is lost with a broker that is killed, so it
+# waits at its senders instead.
+PUSH_HIGH_WATER, PUSH_BUFFER_BYTES = 1_000, 256 * 1024
 # Answers that wait for one requester, at most half a megabyte each: it asks again for what is beyond.
 ANSWERS_HIGH_WATER = 64
 
@@ -46,13 +49,11 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], settings: BrokerSettings) -> S
     message_max = settings.payload_max_bytes * HEAD_ROOM_FACTOR + HEAD_ROOM_BYTES
     sockets = Sockets(*(context.socket(kind) for kind in (zmq.XSUB, zmq.PULL, zmq.ROUTER, zmq.XPUB)))
     try:
-        for name, high_water in (
-            ("ingest", settings.ingest_high_water),
-            ("push", settings.ingest_high_water),
-        ):
-            socket = getattr(sockets, name)
-            socket.setsockopt(zmq.RCVHWM, high_water)
-            _bind(socket, name, getattr(settings, name), message_max)
+        sockets.ingest.setsockopt(zmq.RCVHWM, settings.ingest_high_water)
+        _bind(sockets.ingest, "ingest", settings.ingest, message_max)
+        sockets.push.setsockopt(zmq.RCVHWM, PUSH_HIGH_WATER)
+        sockets.push.setsockopt(zmq.RCVBUF, PUSH_BUFFER_BYTES)
+        _bind(sockets.push, "push", settings.push, message_max)
         sockets.ingest.send(b"\x01")  # everything, also for those who connect later
         sockets.control.setsockopt(zmq.SNDHWM, ANSWERS_HIGH_WATER)
         sockets.control.setsockopt(zmq.ROUTER_MANDATORY, 1)

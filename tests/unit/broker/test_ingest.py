@@ -1,0 +1,74 @@
+"""What of a producer's frames becomes an event, and why the rest does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.ingest import Intake
+from broker.wire import Content, pack_meta
+
+META = pack_meta(1, 2, 3, Content.JSON)
+LIMIT = 100
+
+
+def intake(known: frozenset[bytes] = frozenset()) -> Intake:
+    return Intake(known, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("frames", "event"),
+    [
+        pytest.param([b"cpu/load", b"1"], (b"cpu/load", b"1", 0), id="topic and payload"),
+        pytest.param([b"cpu/load", b"1", META], (b"cpu/load", b"1", 1), id="with meta"),
+        pytest.param([b'{"v": 1}'], (b"default", b'{"v": 1}', 0), id="a payload alone"),
+        pytest.param([b"a", b""], (b"a", b"", 0), id="an empty payload"),
+        pytest.param([b""], (b"default", b"", 0), id="an empty frame alone"),
+        pytest.param([b"a", b"x" * LIMIT], (b"a", b"x" * LIMIT, 0), id="as large as allowed"),
+        pytest.param(["ü/日本".encode(), b"1"], ("ü/日本".encode(), b"1", 0), id="any script"),
+        pytest.param([b"a", b"1", META[:-1] + b"\x09"], (b"a", b"1", 0), id="an unknown content type"),
+    ],
+)
+def test_events(frames: list[bytes], event: tuple[bytes, bytes, int]) -> None:
+    taken = intake()
+    taken.take(frames)
+    assert (taken.empty(), taken.received, taken.dropped.total()) == ([event], 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        pytest.param([b"a", b"1", META, b""], "frame_count", id="four frames"),
+        pytest.param([b"a", b"1", META[:-1]], "bad_meta", id="meta too short"),
+        pytest.param([b"a", b"1", b""], "bad_meta", id="no meta"),
+        pytest.param([b"", b"1"], "bad_topic", id="no topic"),
+        pytest.param([b"a//b", b"1"], "bad_topic", id="empty segment"),
+        pytest.param([b"a b", b"1"], "bad_topic", id="white space"),
+        pytest.param([b"a/*", b"1"], "bad_topic", id="a pattern"),
+        pytest.param([b"\xff", b"1"], "bad_topic", id="not UTF-8"),
+        pytest.param([b"x" * 256, b"1"], "bad_topic", id="too long"),
+        pytest.param([b"$broker/beat", b"1"], "system_topic", id="the system's own"),
+        pytest.param([b"a", b"x" * (LIMIT + 1)], "payload_too_large", id="too large"),
+        pytest.param([b"x" * (LIMIT + 1)], "payload_too_large", id="too large, alone"),
+    ],
+)
+def test_what_is_no_event_is_counted_and_the_rest_goes_on(frames: list[bytes], reason: str) -> None:
+    taken = intake()
+    for message in ([b"a", b"1"], frames, [b"a", b"2"]):
+        taken.take(message)
+    assert taken.dropped == {reason: 1}
+    assert taken.received == 3
+    assert [payload for _, payload, _ in taken.empty()] == [b"1", b"2"]
+
+
+def test_a_batch_is_taken_once() -> None:
+    taken = intake()
+    taken.take([b"a", b"12"])
+    assert taken.size == 2
+    assert len(taken.empty()) == 1
+    assert (taken.empty(), taken.size) == ([], 0)
+
+
+def test_a_known_topic_needs_no_second_check() -> None:
+    taken = intake(known=frozenset([b"checked before"]))
+    taken.take([b"checked before", b"1"])
+    assert len(taken.empty()) == 1
