@@ -179,11 +179,12 @@ class Feed:
                 pause_s = flushed_s + min(flush_s, FLUSH_PAUSE_MAX_S) - time.monotonic()
                 if pause_s > 0.0005:
                     gevent.sleep(pause_s)
-                    batch_more = self._take()
+                    more = self._take()
                     if self._has_connected():
                         self.upstream.on_connected(time.monotonic())
-                    for frames in batch_more:
+                    for frames in more:
                         self._put(frames, now_s)
+                    batch += more  # what is left behind them sends no word of its own
                 flush_s = self._flush()
                 flushed_s = time.monotonic()
             if batch:
