@@ -18,6 +18,7 @@ import pytest
 from tests.support.deployed import Deployed, deployed
 from tests.support.log import logged
 from tests.support.page import browser
+from tests.support.ports import is_listening
 from tests.support.sending import push
 from tests.support.waiting import wait_for
 from tests.support.websocket import Client, Subscription, assert_in_order, places
@@ -32,6 +33,8 @@ def the_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("set")) as the_set:
         the_set.env["PENSTOCK_BROKER__KEEP_EVENTS"] = str(KEEP)
         the_set.start()
+        # Running, to a supervisor, is not yet listening.
+        wait_for(lambda: is_listening(the_set.ports["shared"]), what=lambda: f"a gateway\n{the_set.said()}")
         yield the_set
 
 
