@@ -371,7 +371,9 @@ class Connection(ABC):
     def _leave(self, behind: Behind) -> Past:
         """Out of the flow, if it is in it."""
         if self.cohort is not None:
-            behind.past = Past(self.hub, self.interest, self.hub.leave(self))
+            position, gaps = self.hub.leave(self)
+            behind.past = Past(self.hub, self.interest, position)
+            behind.told.extend(gaps)
         assert behind.past
         return behind.past
 

@@ -69,12 +69,14 @@ class Cohort:
     whether there are any or not: who joins stands at the position of that flush.
     """
 
-    __slots__ = ("before", "form", "interest", "members", "pending", "turn")
+    __slots__ = ("before", "flushed_gaps", "form", "gaps", "interest", "members", "pending", "turn")
 
     def __init__(self, interest: Interest, form: Form) -> None:
         self.interest, self.form = interest, form
         self.members: set[Connection] = set()
         self.pending: list[bytes] = []
+        self.gaps: list[bytes] = []  # those among the pending
+        self.flushed_gaps: list[bytes] = []  # and among what the last flush sent
         self.turn = 0  # number of the last flush that sent something here
         self.before = Position(0, 0)  # of the members, before that flush
 
@@ -148,7 +150,10 @@ class Hub:
         for cohort in cohorts:
             # A new log concerns those too who have yet to subscribe: they count positions in it.
             if cohort.form.gap and (cohort.interest.patterns or is_new_log):
-                cohort.pending.append(cohort.form.gap(gap))
+                told = cohort.form.gap(gap)
+                cohort.pending.append(told)
+                if not is_new_log:  # that one shows in the position of whoever leaves meanwhile
+                    cohort.gaps.append(told)
                 self._dirty[cohort] = None
         if not is_new_log and last.seq <= self.flushed:
             # Who is on the way through the past will find the hole there, unless it is past it already.
@@ -168,7 +173,8 @@ class Hub:
         self.epoch, self.start, self.seen = epoch, start, seq
         self.ring.clear(seq)
         if was_unknown:
-            # Who came before the broker was heard was welcomed at no position.
+            # Who came before the broker was heard was welcomed at no position. Nothing can be pending.
+            self.flushed, self.flushed_epoch = seq, epoch
             for connection in list(self.connections):
                 if connection.form is NATIVE:
                     connection.tell(protocol.at(Position(epoch, seq)))
@@ -210,6 +216,7 @@ class Hub:
             cohort.turn, cohort.before = turn, before
             due.append((cohort, cohort.pending))
             cohort.pending = []
+            cohort.flushed_gaps, cohort.gaps = cohort.gaps, []
         sends = 0
         for cohort, pending in due:
             if not cohort.members:
@@ -289,14 +296,18 @@ class Hub:
         self._behind.discard(connection)
         return True
 
-    def leave(self, connection: Connection) -> Position:
-        """Out of the live flow. The position up to which everything due was sent to it."""
+    def leave(self, connection: Connection) -> tuple[Position, list[bytes]]:
+        """Out of the live flow. The position up to which everything due was sent to it, and the gaps
+        that were offered but have not been sent: from that position they need not show again.
+        """
         cohort = connection.cohort
         assert cohort is not None
         connection.cohort = None
         cohort.members.discard(connection)
         self._behind.add(connection)
-        return self.position if connection.turn >= cohort.turn else cohort.before
+        if connection.turn >= cohort.turn:
+            return self.position, list(cohort.gaps)
+        return cohort.before, cohort.flushed_gaps + cohort.gaps
 
     def cohorts(self, topic: str) -> tuple[Cohort, ...]:
         """Those that want the topic. A subscription's change touches only the topics it matches."""

@@ -64,11 +64,12 @@ class Machine(RuleBasedStateMachine):
         keep=st.sampled_from([Keep(), Keep(events=2), Keep(events=2, forget_s=30.0)]),
         ring_bytes=st.sampled_from([1_200, 3_000, 100_000]),
         reverse=st.booleans(),
+        shuffle=place,
     )
-    def begin(self, durability: str, keep: Keep, ring_bytes: int, reverse: bool) -> None:
+    def begin(self, durability: str, keep: Keep, ring_bytes: int, reverse: bool, shuffle: int) -> None:
         self.world = World(
             self.folder, durability=durability, off=self.off, keep=keep, ring_bytes=ring_bytes,
-            reverse_filters=reverse,
+            reverse_filters=reverse, shuffle=shuffle,
         )  # fmt: skip
         for place, pattern in enumerate(["**", "b/*"]):
             self.clients.append(Client(is_strict=self.off is None, history_moves=self.off == 6))

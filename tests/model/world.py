@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from broker import control
 from broker.control import Head, ReplayPage
 from broker.errors import ControlTimeout
@@ -370,10 +372,11 @@ class World:
         keep: Keep | None = None,
         ring_bytes: int = 3_000,
         reverse_filters: bool = False,
+        shuffle: int = 0,
     ) -> None:
         self.rules = frozenset(range(1, 19)) - {off}
         self.now_s = 0.0
-        self.ring_bytes, self.reverse_filters = ring_bytes, reverse_filters
+        self.ring_bytes, self.reverse_filters, self.shuffle = ring_bytes, reverse_filters, shuffle
         keep = keep or Keep(events=1_000)
         self.broker = Broker(folder, durability, self.rules, keep)
         self.gateways = [Gateway(self, f"g{n}") for n in range(gateways)]
@@ -431,7 +434,8 @@ class World:
 
     def connect(self, client: Client, gateway: int, room: int = 1 << 30) -> Socket:
         self.connects += 1
-        socket = Socket(self.gateways[gateway % len(self.gateways)].hub, client, room, self.connects)
+        number = self.connects ^ self.shuffle
+        socket = Socket(self.gateways[gateway % len(self.gateways)].hub, client, room, number)
         self.sockets.append(socket)
         socket.hub.add(socket)
         return socket
@@ -526,7 +530,7 @@ def _with_drops(stamp: bytes, drops: int) -> bytes:
 
 
 def _head(payload: bytes) -> Head:
-    return control.msgspec.json.decode(payload, type=Head)
+    return msgspec.json.decode(payload, type=Head)
 
 
 def _answer(broker: Broker, request: Any) -> tuple[Any, list[Event]]:
