@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import threading
 import time
 from itertools import islice
 
@@ -48,6 +49,7 @@ class Read(Struct, tag=True):
 
     last: int
     deadline_s: float
+    pause_s: float = 0.0  # between two looks at what has come
     watched: int = 10  # connections that are looked at event by event
 
 
@@ -124,7 +126,10 @@ class Crowd:
         began_s = ended_s = 0.0
         deadline_s = time.monotonic() + request.deadline_s
         buffer, take = self._buffer, self._take
+        pause = threading.Event()  # never set: its wait is the pause itself
         while complete < len(tails) and time.monotonic() < deadline_s:
+            if request.pause_s:
+                pause.wait(request.pause_s)
             ready = self._poll.poll(0.5)
             began_s = began_s or time.monotonic()
             for fd, _ in ready:

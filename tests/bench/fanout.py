@@ -33,7 +33,7 @@ def fanout(folder: Path) -> Iterator[Figure]:
 
 def latency(folder: Path) -> Iterator[Figure]:
     """From the producer's call to the browser's read."""
-    with gateway_stage(folder, LATENCY_CLIENTS) as stage:
+    with gateway_stage(folder, LATENCY_CLIENTS, pause_s=0) as stage:
         received = stage.cheapest(LATENCY_RATE).received
         what = f"{LATENCY_CLIENTS} clients, {LATENCY_RATE:,}/s"
         yield Figure(bench="latency", name=f"{what}: p50", value=received.p50_ms, unit="ms")
