@@ -200,6 +200,8 @@ class Forwarder:
         took_s = time.monotonic() - now_s
         # Under load retention has a share of the time; with nothing to do it looks again now and then.
         pause_s = max(took_s * (MAINTAIN_SHARE - 1), 0.001) if more else MAINTAIN_S
+        if more and self._log.is_overfull:
+            pause_s = 0.0
         self._next_maintain_s = now_s + took_s + pause_s
 
     def head(self) -> Head:

@@ -293,6 +293,11 @@ class Log:
         return self._index.size
 
     @property
+    def is_overfull(self) -> bool:
+        """Retention is behind: the log is a tenth larger than it may be."""
+        return self._index.size > self._retention.keep.size * 1.1
+
+    @property
     def known(self) -> dict[bytes, Tail]:
         """Topics that need no check any more; to be read only."""
         return self._index.tails

@@ -1,7 +1,7 @@
 """The log's file: an SQLite database with one row a chunk. Knows SQL and nothing of events.
 
 Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text).
-Not thread-safe but for `checkpoint`, which a thread of its own calls.
+Not thread-safe; a thread of its own, with a connection of its own, moves the write-ahead log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from broker.chunk import Row
 from broker.errors import CannotCommit, ForeignLog, LogError
@@ -59,6 +59,7 @@ class Store:
         self._written = 0
         self._wal_pages = 0
         self._wake = Event()
+        self._checkpointing = Lock()
         self._closing = False
         self._checkpointer: Thread | None = None
         try:
@@ -149,17 +150,20 @@ class Store:
         the thread alone would let it grow for ever; one on the committing thread, after the thread
         has moved nearly all, is short.
         """
-        if self.path and self._wal_pages > WAL_PAGES_MAX and not self._wake.is_set():
+        if self._wal_pages > WAL_PAGES_MAX and self._checkpointing.acquire(blocking=False):
             self._wal_pages = 0
-            with suppress(sqlite3.OperationalError):  # busy or a full disk: the next one does it
+            with suppress(sqlite3.OperationalError):  # a full disk: the next one does it
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._checkpointing.release()
 
     def _checkpoint_often(self) -> None:
         db = sqlite3.connect(str(self.path), isolation_level=None)
-        while self._wake.wait() and not self._closing:
-            with suppress(sqlite3.Error):
+        while self._wake.wait():
+            self._wake.clear()  # before looking at `_closing`: a wake that comes later is not lost
+            if self._closing:
+                break
+            with self._checkpointing, suppress(sqlite3.Error):
                 _, self._wal_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self._wake.clear()
         db.close()
 
     def close(self) -> None:
