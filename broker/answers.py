@@ -80,7 +80,8 @@ class Answers:
             case Replay():
                 select = self._selector(asked.patterns, asked.prefixes)
                 events, through, damaged = self._log.replay(select, asked.after, asked.upto, asked.limit)
-                page = ReplayPage(at=self._head(), through=through, damaged=damaged)
+                holes = self._log.holes(select, asked.after, asked.upto)
+                page = ReplayPage(at=self._head(), through=through, damaged=damaged, holes=holes)
                 return page, pack_records(events)
             case Last():
                 events, truncated, damaged = self._log.last(

@@ -99,6 +99,8 @@ class ReplayPage(Struct, frozen=True, kw_only=True):
     at: Head
     through: Seq  # every matching event up to here is in this page or the ones before
     damaged: list[tuple[Seq, Seq]] = []  # stretches that could not be read
+    # Topics of which retention removed events after `after`: seq and nth of the newest that is gone.
+    holes: list[tuple[str, Seq, int]] = []
 
 
 class LastPage(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from broker.selector import Selector
 class Tail:
     """Where a topic stands."""
 
-    __slots__ = ("age_s", "heard_s", "id", "keep", "name", "nth", "seq", "time_us")
+    __slots__ = ("age_s", "heard_s", "id", "keep", "name", "nth", "seq", "time_us", "trimmed", "trimmed_nth")
 
     def __init__(self, topic_id: int, name: bytes, prev: int, keep: int, age_s: float) -> None:
         self.id, self.name = topic_id, name
@@ -20,6 +20,12 @@ class Tail:
         self.time_us = 0
         self.heard_s = 0.0  # age clock of the log when its newest event came
         self.keep, self.age_s = keep, age_s  # retention: newest events kept, seconds
+        self.trimmed = self.trimmed_nth = 0  # seq and nth of the newest that retention removed
+
+    def trim(self, seq: int, nth: int) -> None:
+        """Retention removes this event, and with it or earlier all before it."""
+        if seq > self.trimmed:
+            self.trimmed, self.trimmed_nth = seq, nth
 
 
 class Index:

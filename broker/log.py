@@ -101,8 +101,12 @@ class Log:
             chunk = self._load_chunk(*found, reserved)
             index.add_chunk(chunk)
             index.clock_s = max(index.clock_s, chunk.newest_s)
-            for topic_id, _, nth, seq, time_us in chunk.parts():
+            for topic_id, events, nth, seq, time_us in chunk.parts():
                 if tail := index.by_id.get(topic_id):
+                    if nth - events > tail.nth:
+                        # Some before these were removed. How far, the body knows, which is not read
+                        # here: this is no less, and a gap told too often beats one untold.
+                        tail.trim(min(seq - 1, index.trimmed), nth - events)
                     tail.nth, tail.seq, tail.time_us, tail.heard_s = nth, seq, time_us, chunk.newest_s
                 index.next_id = max(index.next_id, topic_id + 1)
         last = index.chunks[-1].last if index.chunks else 0
@@ -312,6 +316,10 @@ class Log:
     ) -> tuple[list[Event], int, list[Range]]:
         """See Reader.replay."""
         return self._reader.replay(select, after, upto, limit, max_bytes)
+
+    def holes(self, select: Selector, after: int, upto: int | None = None) -> list[Tail3]:
+        """See Reader.holes."""
+        return self._reader.holes(select, after, upto)
 
     def last(
         self, select: Selector, count: int = 1, upto: int | None = None, limit: int = PAGE_EVENTS

@@ -121,6 +121,19 @@ class Reader:
                     events.append((name, stamp, payload))
         return events, upto, damaged
 
+    def holes(self, select: Selector, after: int, upto: int | None = None) -> list[Tail3]:
+        """What retention removed of after < seq <= upto: of each matching topic, seq and nth of the
+        newest that is gone. A replay of the same stretch has all the rest."""
+        index = self._index
+        if index.trimmed <= after:
+            return []
+        upto = index.head if upto is None else upto
+        return [
+            (tail.name.decode(), min(tail.trimmed, upto), tail.trimmed_nth)
+            for tail in self._matching(select)
+            if tail.trimmed > after
+        ]
+
     def last(
         self, select: Selector, count: int = 1, upto: int | None = None, limit: int = PAGE_EVENTS
     ) -> tuple[list[Event], bool, list[Range]]:

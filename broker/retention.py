@@ -182,6 +182,10 @@ class Retention:
             if not self._is_dead(index.chunks[stop]):
                 break
             stop += 1
+        for chunk in index.chunks[self._at : stop]:
+            for topic_id, _, nth, seq, _ in chunk.parts():
+                if tail := index.by_id.get(topic_id):
+                    tail.trim(seq, nth)
         self._replace(self._at, stop, None, index.chunks[stop - 1].last)
 
     def _maybe_merge(self, start: int, stop: int) -> bool:
@@ -218,6 +222,8 @@ class Retention:
                 tail = index.by_id.get(topic_id)
                 if tail is None or self._is_dead_event(tail, chunks.seq_of(stamp), chunks.nth_of(stamp)):
                     trimmed = chunks.seq_of(stamp)
+                    if tail is not None:
+                        tail.trim(trimmed, chunks.nth_of(stamp))
                     continue
                 end += len(payload)
                 entries.append(chunks.entry(stamp, topic_id, end))

@@ -133,9 +133,9 @@ class Connection(ABC):
             self.tell(self.form.gap(gap))
 
     def has_passed(self, position: Position) -> bool:
-        """Out of the flow, and at or beyond that place."""
+        """Out of the flow, and beyond that place."""
         past = self.behind and self.behind.past
-        return bool(past and past.position.epoch == position.epoch and past.position.seq >= position.seq)
+        return bool(past and past.position.epoch == position.epoch and past.position.seq > position.seq)
 
     def fall_behind(self, frames: bytes, sent: int) -> None:
         """The socket took only so many bytes of a flush."""
@@ -231,7 +231,7 @@ class Connection(ABC):
         if past.position.seq < hub.flushed:
             items = past.read(hub.flushed, self.pump)
             return None if items is None else self._encode(items)
-        if not past.is_settled or not hub.join(self):
+        if not hub.join(self):
             hub.after_flush(self.pump)
             return None
         behind.past = None
@@ -270,10 +270,6 @@ class Connection(ABC):
                     return None
                 cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
                 return self._encode(items, cut.wanted.id)
-            if not cut.past.is_settled:
-                # Let the flow come by where it is, or the reply might promise too much.
-                cut.not_before, cut.at = cut.past.settled_at, None
-                return b""
         elif cut.wanted.history:
             if cut.events is None:
                 if not cut.asked:

@@ -5,7 +5,7 @@ Errors are JSON, `{"error": {"code": ..., "message": ...}}`, with the status tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -144,7 +144,7 @@ class Api:
             page, records = self._call(asked)
             if since.epoch == page.at.epoch_number and since.seq <= page.at.head:
                 events = _events(records)
-                is_recovered = _is_unbroken(page, since.seq, events)
+                is_recovered = _is_unbroken(page, since.seq)
                 return _events_json(page, page.through, is_recovered, page.through < page.at.head, events)
             # That place is in no log of ours: what there is, and that it does not join on.
             is_recovered = False
@@ -204,18 +204,10 @@ def _events(records: bytes) -> list[Event]:
     return [Event(*record) for record in unpack_records(records)]
 
 
-def _is_unbroken(page: control.ReplayPage, since: int, events: Sequence[Event]) -> bool:
+def _is_unbroken(page: control.ReplayPage, since: int) -> bool:
     """Whether this page of one topic is all there was of it after `since`."""
-    if page.damaged:
-        return False
-    if not events:
-        return since >= page.at.forgotten  # or the topic may have been forgotten whole, after `since`
-    last = since
-    for event in events:
-        if event.prev > last:
-            return False
-        last = event.seq
-    return True
+    # Forgotten after `since` may be the whole topic, and another of its name have begun.
+    return not page.damaged and not page.holes and page.at.forgotten <= since
 
 
 def _position(at: control.Head, seq: int) -> str:

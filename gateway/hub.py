@@ -155,10 +155,10 @@ class Hub:
                 if not is_new_log:  # that one shows in the position of whoever leaves meanwhile
                     cohort.gaps.append(told)
                 self._dirty[cohort] = None
-        if not is_new_log and last.seq <= self.flushed:
-            # Who is on the way through the past will find the hole there, unless it is past it already.
+        if not is_new_log:
+            # Who is on the way through the past will find the hole there, unless it is past its begin.
             for connection in list(self._behind):
-                if connection.has_passed(last) and not (
+                if connection.has_passed(gap.after) and not (
                     concerned.is_literal and not connection.interest.matches(gap.pattern)
                 ):
                     connection.tell_gap(gap)

@@ -20,16 +20,13 @@ PAGE_BYTES = 64 << 10
 class Past:
     """Everything of an interest after `position`, in order, with the holes in their places.
 
-    Holds at most the page of the log that it is in the middle of, which others may share.
-
-    Where retention was at work, a hole shows only by the `prev` of the next event that is kept, and
-    that may be newer than all that was asked for. So the check of each event's `prev` goes on, in the
-    ring too, until `settled_at`: the head of the log when it was last read.
+    Holds at most the page of the log that it is in the middle of, which others may share. The holes
+    of a page come first: who breaks off in its middle has been told of them.
     """
 
     __slots__ = (
-        "_asked", "_events", "_forgotten", "_hub", "_index", "_last", "_since", "_through", "_told",
-        "interest", "position", "settled_at",
+        "_asked", "_events", "_forgotten", "_holes", "_hub", "_index", "_through", "_told", "interest",
+        "position",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, interest: Interest, position: Position) -> None:
@@ -42,9 +39,7 @@ class Past:
         self._through: int | None = None  # where that page ends
         self._told: list[Event | Gap] = []  # holes of which the page itself speaks
         self._forgotten = 0  # what is forgotten up to here was told
-        self._since: int | None = None  # events are checked against what came after this
-        self._last: dict[str, tuple[int, int]] = {}  # topic -> seq and nth, since then
-        self.settled_at = 0
+        self._holes: dict[str, int] = {}  # topic -> what is gone up to here was told
 
     def read(self, upto: int, wake: Callable[[], None]) -> list[Event | Gap] | None:
         """The next events and gaps, perhaps none of them, up to seq `upto` of the hub's epoch.
@@ -72,7 +67,7 @@ class Past:
         size = 0
         for event in events:
             if self.interest.matches(event.topic):
-                self._check(event, found)
+                found.append(event)
                 size += len(event.payload)
                 if size > PAGE_BYTES:
                     self._move(event.seq)
@@ -99,23 +94,24 @@ class Past:
     def _take(self, page: ReplayPage, events: Sequence[Event], upto: int) -> None:
         after = self.position.seq
         self._events, self._index, self._through = events, 0, max(after, min(page.through, upto))
-        if self._since is None:
-            self._since = after
-        if page.at.trimmed > self._since:
-            self.settled_at = page.at.head
         if page.at.forgotten > max(after, self._forgotten):
             # Whole topics may have gone, and their names with them.
             self._forgotten = page.at.forgotten
             self._told.append(self._gap("**", after, page.at.forgotten + 1, "forgotten"))
         for first, last in page.damaged:
             self._told.append(self._gap("**", max(after, first - 1), last + 1, "damaged"))
+        for topic, seq, _ in page.holes:
+            told = max(after, self._holes.get(topic, 0))
+            if seq > told:
+                self._holes[topic] = seq
+                self._told.append(self._gap(topic, told, seq + 1, "retention"))
 
     def _slice(self) -> list[Event | Gap]:
         found, self._told = self._told, []
         size = 0
         for event in self._events[self._index : self._index + PAGE_EVENTS]:
             self._index += 1
-            self._check(event, found)
+            found.append(event)
             size += len(event.payload)
             if size > PAGE_BYTES:
                 break
@@ -127,27 +123,9 @@ class Past:
             self._move(through)
         return found
 
-    def _check(self, event: Event, found: list[Event | Gap]) -> None:
-        """The event, after the hole that it shows."""
-        if self._since is not None:
-            seq, nth = self._last.get(event.topic, (self._since, 0))
-            # Of a topic's first event, prev is what was forgotten: told with the page.
-            if event.prev > seq and event.nth > 1:
-                lost = event.nth - 1 - nth if nth else None
-                found.append(self._gap(event.topic, seq, event.seq, "retention", lost))
-            self._last[event.topic] = (event.seq, event.nth)
-        found.append(event)
-
-    def _gap(self, pattern: str, after: int, before: int, cause: str, lost: int | None = None) -> Gap:
+    def _gap(self, pattern: str, after: int, before: int, cause: str) -> Gap:
         epoch = self.position.epoch
-        return Gap(pattern, Position(epoch, after), Position(epoch, before), cause, lost)
+        return Gap(pattern, Position(epoch, after), Position(epoch, before), cause)
 
     def _move(self, seq: int) -> None:
         self.position = Position(self.position.epoch, seq)
-        if seq >= self.settled_at and self._through is None:
-            self._since, self._last = None, {}
-
-    @property
-    def is_settled(self) -> bool:
-        """Nothing of what it went past can turn out to be missing."""
-        return self.position.seq >= self.settled_at

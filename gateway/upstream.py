@@ -207,9 +207,15 @@ class Upstream:
             self._gap("**", after, min(page.at.forgotten, self._fill_upto) + 1, "forgotten")
         for first, last in page.damaged:
             self._gap("**", max(after, first - 1), last + 1, "damaged")
+        # All holes go before the page: who breaks off in its middle has been told of them.
+        for topic, seq, nth in page.holes:
+            seen, seen_nth = self._last_on(topic)
+            if seen is not None and seq > seen:
+                self._gap(topic, seen, seq + 1, "retention", nth - seen_nth if seen_nth else None)
+                self._last[topic] = (seq, nth)
         for event in events:
-            if event.seq > self.seen:
-                self._offer_filled(event)
+            if event.seq > self.seen and self._last_on(event.topic)[0] is not None:
+                self._offer(event)
         self._advance(max(self.seen, min(page.through, self._fill_upto)))
         if self.seen >= self._fill_upto:
             self._fill_upto = None
@@ -372,17 +378,6 @@ class Upstream:
             self._recover()
             return
         self._held.append(message)
-
-    def _offer_filled(self, event: Event) -> None:
-        """Offer an event that the log says is the next; what it skips is gone."""
-        lacks = self._lacks(event)
-        if lacks is None:
-            return
-        if lacks:
-            last, last_nth = self._last_on(event.topic)
-            lost = event.nth - 1 - last_nth if last_nth else None
-            self._gap(event.topic, last or 0, event.seq, "retention", lost)
-        self._offer(event)
 
     def _offer(self, event: Event) -> None:
         self._last[event.topic] = (event.seq, event.nth)

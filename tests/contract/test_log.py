@@ -172,6 +172,22 @@ class TestRetention:
             assert unpack_stamp(event[1])._replace(time_us=0) == stamps[2]._replace(time_us=0)
             assert unpack_stamp(event[1]).prev == 2
             assert on.log.head().trimmed == 2
+            assert on.log.holes(ALL, 0) == [("a", 2, 2)]
+            assert on.log.holes(ALL, 0, upto=1) == [("a", 1, 2)]
+            assert on.log.holes(ALL, 2) == []
+            assert on.log.holes(Selector(["b"]), 0) == []
+
+    def test_a_hole_between_what_is_kept_is_told(self, tmp_path: Path, durability: Durability) -> None:
+        """The sweep takes chunks as they are worth it, so it may leave older events than it removes."""
+        with bench(tmp_path, durability=durability, keep=Keep(events=2)) as on:
+            put(on.log, "quiet", "a")
+            for _ in range(2):
+                put(on.log, "a", payload=BIG)
+            put(on.log, "a", "a")
+            on.wait(20)
+            kept = {seq for topic, seq in read(on.log) if topic == "a"}
+            removed = {2, 3, 4, 5, 6} - kept
+            assert on.log.holes(ALL, 0) == [("a", max(removed), max(removed) - 1)]
 
     def test_ages_by_its_own_clock_and_keeps_the_last(self, tmp_path: Path, durability: Durability) -> None:
         with bench(tmp_path, durability=durability, keep=Keep(age_s=100)) as on:

@@ -538,7 +538,9 @@ def _answer(broker: Broker, request: Any) -> tuple[Any, list[Event]]:
     if isinstance(request, control.Replay):
         select = Selector(request.patterns, request.prefixes)
         events, through, damaged = log.replay(select, request.after, request.upto, request.limit)
-        return ReplayPage(at=at, through=through, damaged=damaged), [Event(*event) for event in events]
+        holes = log.holes(select, request.after, request.upto)
+        page = ReplayPage(at=at, through=through, damaged=damaged, holes=holes)
+        return page, [Event(*event) for event in events]
     if isinstance(request, control.Last):
         events, truncated, damaged = log.last(
             Selector(request.patterns), request.count, request.upto, request.limit

@@ -251,7 +251,7 @@ describe('a feed', { timeout: 20_000 }, () => {
     server.broadcast({ topic: 'a', seq: 9, prev: 7, nth: 4, time: 1, data: 4 })
     await seen.until(() => seen.events.length === 2)
     assert.deepEqual(seen.gaps, [{
-      pattern: 'a', after: { epoch: EPOCH.e1, seq: 1 }, before: { epoch: EPOCH.e1, seq: 9 }, cause: 'client', lost: 2,
+      pattern: 'a', after: { epoch: EPOCH.e1, seq: 1 }, before: { epoch: EPOCH.e1, seq: 8 }, cause: 'client', lost: 2,
     }])
   })
 

@@ -123,7 +123,10 @@ def test_what_was_trimmed_stays_known(tmp_path: Path) -> None:
         put(on.log, "a", "a", "a", "b", payload=BIG)
         on.wait(20)
         assert on.log.head().trimmed == 2
-        assert on.again().head().trimmed == 2
+        again = on.again()
+        assert again.head().trimmed == 2
+        assert again.holes(ALL, 0) == [("a", 2, 2)]
+        assert again.holes(ALL, 2) == []
 
 
 def test_age_goes_on_over_a_restart_and_stands_still_while_nothing_runs(on: Bench) -> None:

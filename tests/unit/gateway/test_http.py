@@ -115,16 +115,16 @@ def test_a_topic_of_several_segments_is_one_topic(broker: Broker, client: Client
             id="nothing new",
         ),
         pytest.param(
-            control.ReplayPage(at=head(), through=50),
+            control.ReplayPage(at=head(), through=50, holes=[("a", 43, 7)]),
             [(44, 43)],
             {"recovered": False, "truncated": False, "position": position(50)},
             id="begins too late",
         ),
         pytest.param(
-            control.ReplayPage(at=head(), through=50),
-            [(41, 30), (45, 44)],
+            control.ReplayPage(at=head(), through=50, holes=[("a", 46, 7)]),
+            [],
             {"recovered": False, "truncated": False, "position": position(50)},
-            id="hole inside",
+            id="nothing left",
         ),
         pytest.param(
             control.ReplayPage(at=head(forgotten=45), through=50),

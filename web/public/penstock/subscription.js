@@ -167,9 +167,10 @@ export class Subscription {
   }
 }
 
-/** The hole that `prev` betrays: it lies after what we saw and before this event. */
+/** The hole that `prev` betrays: it lies after what we saw, and `prev` is the last that is missing. */
 function holeBefore(event, last, seen, epoch) {
-  const gap = { pattern: event.topic, after: { epoch, seq: last }, before: { epoch, seq: event.seq }, cause: 'client' }
+  const before = { epoch, seq: event.prev + 1 }
+  const gap = { pattern: event.topic, after: { epoch, seq: last }, before, cause: 'client' }
   const lost = seen && event.nth - seen.nth - 1
   return lost > 0 ? { ...gap, lost } : gap
 }
