@@ -51,6 +51,7 @@ class Machine(RuleBasedStateMachine):
 
     off: int | None = None  # the rule of the design that is switched off
     faults = ALL_FAULTS
+    first = (("**",), ("b/*",))  # what the first clients subscribe to
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,10 +72,11 @@ class Machine(RuleBasedStateMachine):
             self.folder, durability=durability, off=self.off, keep=keep, ring_bytes=ring_bytes,
             reverse_filters=reverse, shuffle=shuffle,
         )  # fmt: skip
-        for place, pattern in enumerate(["**", "b/*"]):
+        for place, patterns in enumerate(self.first):
             self.clients.append(Client(is_strict=self.off is None, history_moves=self.off == 6))
             self.sockets[place] = self.world.connect(self.clients[place], place)
-            self.clients[place].subscribe(pattern)
+            for pattern in patterns:
+                self.clients[place].subscribe(pattern)
         self.world._run_dry()
 
     # Producers and broker
@@ -200,19 +202,21 @@ class Machine(RuleBasedStateMachine):
         if (socket := self._socket(client)) is not None:
             self.world.talk(socket)
 
-    @rule(client=place, room=st.sampled_from([0, 50, 700, 1 << 30]))
+    @rule(client=place, room=st.sampled_from([0, 50, 300, 700, 1 << 30]))
     def read(self, client: int, room: int) -> None:
         if (socket := self._socket(client)) is not None:
             socket.read(room)
 
-    @rule(client=place, gateway=place, room=st.sampled_from([200, 1 << 30]))
-    def resume(self, client: int, gateway: int, room: int) -> None:
+    @rule(client=place, gateway=place, room=st.sampled_from([200, 400, 1 << 30]), talks=st.booleans())
+    def resume(self, client: int, gateway: int, room: int, talks: bool) -> None:
         """The connection breaks; the client comes back, to any gateway."""
         client %= len(self.clients)
         if (socket := self._socket(client)) is not None:
             self.world.cut_off(socket)
         self.clients[client].reconnect()
-        self.sockets[client] = self.world.connect(self.clients[client], gateway, room)
+        socket = self.sockets[client] = self.world.connect(self.clients[client], gateway, room)
+        if talks:
+            self.world.talk(socket)
 
     def _socket(self, client: int) -> Socket | None:
         socket = self.sockets[client % len(self.clients)]
@@ -272,7 +276,8 @@ TestModel = Machine.TestCase
 )
 def test_the_model_finds_the_loss_with_a_rule_switched_off(off: int, faults: frozenset[str]) -> None:
     """Or a model that never fails would prove nothing. Only the faults that matter, to find it soon."""
-    machine = type(f"Without{off}", (Machine,), {"off": off, "faults": faults})
+    several = (("b/*", "a"), ("a", "b/**"))  # patterns of one client, for one to hide the other's loss
+    machine = type(f"Without{off}", (Machine,), {"off": off, "faults": faults, "first": several})
     search = settings(
         max_examples=5_000,
         stateful_step_count=60,

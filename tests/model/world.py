@@ -148,6 +148,8 @@ class Unruly(Upstream):
             if self._last_on(event.topic)[0] is not None:
                 self._offer(event)  # runs on past the hole; what fills it later comes as a duplicate
             return
+        if 5 not in self._rules:
+            self._drops = event.drops  # the broker's count of drops would find the hole first
         super()._event(event)
 
     def _lacks(self, event: Event) -> bool | None:
