@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 import gateway.hub
+from broker.log import Durability
 from broker.retention import Keep
 from tests.model.client import Client
 from tests.model.world import Socket, World
@@ -67,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         reverse=st.booleans(),
         shuffle=place,
     )
-    def begin(self, durability: str, keep: Keep, ring_bytes: int, reverse: bool, shuffle: int) -> None:
+    def begin(self, durability: Durability, keep: Keep, ring_bytes: int, reverse: bool, shuffle: int) -> None:
         self.world = World(
             self.folder, durability=durability, off=self.off, keep=keep, ring_bytes=ring_bytes,
             reverse_filters=reverse, shuffle=shuffle,

@@ -20,7 +20,7 @@ import msgspec
 from broker import control
 from broker.control import Head, ReplayPage
 from broker.errors import ControlTimeout
-from broker.log import Log
+from broker.log import Durability, Log
 from broker.retention import Keep
 from broker.selector import Selector
 from broker.wire import DROPS_MODULO, DROPS_SHIFT, STAMP, Position
@@ -39,7 +39,7 @@ Wire = tuple[bytes, bytes, bytes]
 class Broker:
     """The log and its forwarder."""
 
-    def __init__(self, folder: Path, durability: str, rules: frozenset[int], keep: Keep) -> None:
+    def __init__(self, folder: Path, durability: Durability, rules: frozenset[int], keep: Keep) -> None:
         self.folder, self.durability, self.rules, self.keep = folder, durability, rules, keep
         self.path = folder / "log.db"
         self.boots = 0
@@ -368,7 +368,7 @@ class World:
         self,
         folder: Path,
         *,
-        durability: str = "process",
+        durability: Durability = "process",
         off: int | None = None,
         gateways: int = 2,
         keep: Keep | None = None,
@@ -547,8 +547,8 @@ def _answer(broker: Broker, request: Any) -> tuple[Any, list[Event]]:
         events, truncated, damaged = log.last(
             Selector(request.patterns), request.count, request.upto, request.limit
         )
-        page = control.LastPage(at=at, truncated=truncated, damaged=damaged)
-        return page, [Event(*event) for event in events]
+        last = control.LastPage(at=at, truncated=truncated, damaged=damaged)
+        return last, [Event(*event) for event in events]
     tails, through = log.tails(Selector(request.patterns, request.prefixes), request.after)
     return control.TailsPage(at=at, tails=tails, through=through), []
 
