@@ -92,6 +92,7 @@ class Upstream:
         self.is_stale = True
         self._drops = 0
         self._follows: dict[str, Follow] = {}
+        self._fresh: dict[str, Follow] = {}  # those among them that are not in force yet
         self._last: dict[str, tuple[int, int]] = {}  # topic -> seq and nth of the last one offered
         self._held: deque[Event | Marker | Head] = deque()
         self._held_bytes = 0
@@ -116,18 +117,19 @@ class Upstream:
         Call `settle` after a batch of these.
         """
         if (follow := self._follows.get(prefix)) is None:
-            follow = self._follows[prefix] = Follow()
+            follow = self._follows[prefix] = self._fresh[prefix] = Follow()
             self._link.set_filter(prefix, True)
         return follow.since is not None
 
     def settle(self) -> None:
         """Ask for one barrier for all that was followed since the last."""
-        if self._recovery != 0 and any(follow.barrier is None for follow in self._follows.values()):
+        if self._recovery != 0 and any(follow.barrier is None for follow in self._fresh.values()):
             self._ask_barrier()
 
     def unfollow(self, prefix: str) -> None:
         if self._follows.pop(prefix, None) is None:
             return
+        self._fresh.pop(prefix, None)
         self._link.set_filter(prefix, False)
         # What comes on these topics from now on is not ours to miss.
         gone = [prefix] if prefix in self._last else []
@@ -291,20 +293,18 @@ class Upstream:
             if at.head > self.seen:
                 self._fill(at.head, marker)
                 return
-        fresh = []
-        waiting = False
-        for prefix, follow in self._follows.items():
-            if follow.since is None:
-                if follow.barrier is not None and follow.barrier <= marker.number:
-                    follow.since = at.head
-                    fresh.append(prefix)
-                else:
-                    waiting = True
-        if not waiting:
+        come = [
+            prefix
+            for prefix, follow in self._fresh.items()
+            if follow.barrier is not None and follow.barrier <= marker.number
+        ]
+        for prefix in come:
+            self._fresh.pop(prefix).since = at.head
+        if not self._fresh:
             self._barrier_s = None
         self._advance(max(self.seen, at.head))
-        if fresh:
-            self._down.in_force(fresh)
+        if come:
+            self._down.in_force(come)
 
     def _beat(self, at: Head) -> None:
         if at.epoch_number != self.epoch:
@@ -429,7 +429,7 @@ class Upstream:
     def _ask_barrier(self) -> None:
         self._number += 1
         self._barrier_s = self._now_s
-        for follow in self._follows.values():
+        for follow in self._fresh.values():
             if follow.barrier is None:
                 follow.barrier = self._number
         self._link.barrier(self._number)

@@ -129,6 +129,7 @@ class Unruly(Upstream):
     def follow(self, prefix: str) -> bool:
         in_force = super().follow(prefix)
         if 2 not in self._rules and self.epoch and not in_force:
+            self._fresh.pop(prefix, None)
             self._follows[prefix].since = self.seen
             self._down.in_force([prefix])
             return True
