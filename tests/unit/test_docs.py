@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import shlex
@@ -162,6 +163,8 @@ def test_every_command_of_the_docs_is_one(page: str, line: str) -> None:
         elif program == "export":
             section, name = args[0].partition("=")[0].removeprefix("PENSTOCK_").lower().split("__")
             assert name in SETTINGS[section].__struct_fields__
+        elif program == "python":
+            assert importlib.util.find_spec(args[args.index("-m") + 1])
         else:
             assert program in (".", "curl", "npm", "tail"), f"{page}: nobody has looked at {line!r}"
 
