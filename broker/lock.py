@@ -8,9 +8,14 @@ from pathlib import Path
 
 from broker.errors import LogError, LogHeld
 
+_BYTES = 128
+
 
 class Lock:
-    """Held on `<log>.lock` from construction to `close`. The file stays; it names its holder."""
+    """Held on `<log>.lock` from construction to `close`. The file stays: it names its holder, and what
+    the log's own file could not tell of itself, whether events went out unlogged and how far seqs were
+    reserved. A backup that is put back over the log says less than this does.
+    """
 
     def __init__(self, log_path: Path) -> None:
         """Raises LogHeld, LogError."""
@@ -29,20 +34,38 @@ class Lock:
             holder = self._read().split(b"\n")[0].decode(errors="replace") or "another process"
             os.close(self._file)
             raise LogHeld(str(log_path), holder) from error
-        self.was_unlogged = b"unlogged" in self._read()
+        _, *notes = self._read().decode(errors="replace").split("\n")
+        self.was_unlogged = "unlogged" in notes
+        self.was_reserved = next((note.removeprefix("reserved ") for note in notes if "reserved " in note), "")
+        self._notes = {"reserved": f"reserved {self.was_reserved}"}
         self._write()
 
     def _read(self) -> bytes:
-        return os.pread(self._file, 256, 0)
+        return os.pread(self._file, _BYTES, 0).rstrip()
 
-    def _write(self, note: str = "") -> None:
+    def _write(self) -> None:
         # Always the same bytes of the same block: this must work when the disk is full.
-        os.pwrite(self._file, f"process {os.getpid()}\n{note}".ljust(64).encode(), 0)
+        text = "\n".join([f"process {os.getpid()}", *self._notes.values()])
+        os.pwrite(self._file, text.ljust(_BYTES).encode(), 0)
+
+    def note_reserved(self, epoch: int, seq: int) -> None:
+        """Seqs up to here may have been given out in that epoch. To be called after the log's commit,
+        so that this never says more than a log that is whole."""
+        self._notes["reserved"] = f"reserved {epoch:016x}.{seq}"
+        self._write()
+
+    def is_ahead(self, epoch: str, seq: int) -> bool:
+        """The log was further than its file says: that is an older one, put back."""
+        then, _, reserved = self.was_reserved.partition(".")
+        return then == epoch and int(reserved or 0) > seq
 
     def note_unlogged(self, is_unlogged: bool) -> None:
         """Leave word for the next broker that events went out which are in no log."""
         self.was_unlogged = is_unlogged
-        self._write("unlogged" if is_unlogged else "")
+        self._notes.pop("unlogged", None)
+        if is_unlogged:
+            self._notes["unlogged"] = "unlogged"
+        self._write()
 
     def close(self) -> None:
         os.close(self._file)

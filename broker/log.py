@@ -113,6 +113,8 @@ class Log:
         index.head = self._reserved = max(reserved, last)
         # A copy of the file, or one put back from a backup, is another log: it may lack what was seen.
         is_same = state.get("file") == file_id and (state.get("clean") == "1" or state.get("boot") == boot_id)
+        if self._lock and self._lock.is_ahead(state.get("epoch", ""), reserved):
+            is_same = False
         if is_same:
             index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
         else:
@@ -133,6 +135,7 @@ class Log:
         }
         # Durable: a mark of a clean stop that came back with the power would vouch for events that did not.
         self._store.commit(change, durable=True)
+        self._note_reserved(index.head)
 
     def _load_chunk(
         self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int, end: int
@@ -246,6 +249,11 @@ class Log:
             self._suffer(str(error))
         else:
             self._reserved = reserved
+            self._note_reserved(reserved)
+
+    def _note_reserved(self, seq: int) -> None:
+        if self._lock:
+            self._lock.note_reserved(self._index.epoch, seq)
 
     def _new_tail(self, name: bytes) -> Tail:
         tail = self._retention.new_tail(self._index.next_id, name)
@@ -340,6 +348,7 @@ class Log:
         index = self._index
         change = Change(state={"reserved": str(index.head), "clock_s": repr(index.clock_s), "clean": "1"})
         if self._commit([], index.head):
+            self._note_reserved(index.head)
             try:
                 self._store.commit(change, durable=True)
             except CannotCommit as error:

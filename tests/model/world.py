@@ -87,7 +87,7 @@ class Broker:
         self.drops = 0
 
     def _restore(self, saved: Path) -> None:
-        for name in ("log.db-wal", "log.db-shm"):
+        for name in ("log.db-wal", "log.db-shm", "log.db.lock"):
             (self.folder / name).unlink(missing_ok=True)
         for file in saved.iterdir():
             shutil.copyfile(file, self.folder / file.name)

@@ -87,6 +87,20 @@ def test_a_clean_stop_vouches_once(on: Bench) -> None:
     assert on.after_power_failure().epoch == 2
 
 
+def test_a_backup_written_over_the_log_begins_an_epoch(on: Bench) -> None:
+    """The same file by its number, so only the lock beside it knows that there was more."""
+    put(on.log, "a", "a")
+    before = on.log.epoch
+    on.log.close()
+    copy = on.path.with_name("copy.db")
+    shutil.copy(on.path, copy)
+    put(on.open(), "a")
+    on.log.close()
+    shutil.copyfile(copy, on.path)
+    assert on.open().epoch != before
+    assert put(on.log, "a")[0].epoch == on.log.epoch
+
+
 def test_a_copy_put_back_begins_an_epoch(on: Bench) -> None:
     put(on.log, "a")
     on.log.close()
