@@ -36,7 +36,8 @@ class Lock:
             raise LogHeld(str(log_path), holder) from error
         _, *notes = self._read().decode(errors="replace").split("\n")
         self.was_unlogged = "unlogged" in notes
-        self.was_reserved = next((note.removeprefix("reserved ") for note in notes if "reserved " in note), "")
+        reserved = [note.removeprefix("reserved ") for note in notes if note.startswith("reserved ")]
+        self.was_reserved = reserved[0] if reserved else ""  # epoch and seq, as `note_reserved` wrote them
         self._notes = {"reserved": f"reserved {self.was_reserved}"}
         self._write()
 
