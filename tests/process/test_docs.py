@@ -23,6 +23,7 @@ from broker import control
 from broker.wire import BEAT_TOPIC, DEMAND_TOPIC
 from tests.support.docs import DOCS, PROTOCOL, README, blocks, first_cells, lines
 from tests.support.log import logged
+from tests.support.ports import reserved_ports
 from tests.support.processes import REPO, Broker, Gateway, environment
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
@@ -100,6 +101,21 @@ def test_a_producer_in_three_lines_of_pyzmq(broker: Broker) -> None:
         subprocess.run(command, env=environment({}), timeout=DEADLINE_S, check=True)
     wait_for(lambda: len(logged(broker.address["control"], "room/*")) == 3, what="three events")
     assert logged(broker.address["control"], "room/*")[0].payload == b'{"celsius": 20.5}'
+
+
+def test_a_producer_in_three_lines_waits_for_a_broker_that_comes_later(tmp_path: Path) -> None:
+    (code,) = blocks(README, "python")
+    with reserved_ports(1) as (port,):
+        push = f"tcp://127.0.0.1:{port}"
+        # It says when the lines have run, before the end of their `with`, and when that is over.
+        code = code.replace("tcp://127.0.0.1:5558", push).rstrip() + "; print('sent')\nprint('over')"
+        with reading([sys.executable, "-c", code], tmp_path) as out:
+            wait_printed(out, "sent")
+            assert "over" not in out.read_text()
+            with running_broker(tmp_path, push=push) as broker:
+                wait_printed(out, "over")
+                events = wait_for(lambda: logged(broker.address["control"], "room/*"), what="it arrives")
+                assert [event.payload for event in events] == [b'{"celsius": 20.5}']
 
 
 def test_a_producer_in_node(broker: Broker, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ for n in range(1_000_000):
 """
 PUSH = """
 import zmq
-push = zmq.Context().socket(zmq.PUSH)
-push.connect("{}")
-for n in range(20):
-    push.send_multipart([b"plain/push", b'{{"n": %d}}' % n])
+with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+    push.connect("{}")
+    for n in range(20):
+        push.send_multipart([b"plain/push", b'{{"n": %d}}' % n])
 """
 
 
