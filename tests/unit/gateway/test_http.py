@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,40 @@ def test_files_are_served(site: Client, url: str, body: str, kind: str, kept: st
     assert site.head(url).data == b""
 
 
+def test_a_file_that_is_edited_or_added_is_right_at_once(web: Path, site: Client) -> None:
+    index, added = web / "public" / "index.html", web / "public" / "mine" / "index.html"
+    before = site.get("/")
+    known = {"If-None-Match": before.headers["ETag"]}
+    index.write_text("<p>longer than it was")
+    after = site.get("/", headers=known)
+    assert (after.status_code, after.text) == (200, "<p>longer than it was")
+    assert after.headers["Content-Length"] == str(len("<p>longer than it was"))
+
+    assert site.get("/mine/").status_code == 404
+    added.parent.mkdir()
+    added.write_text("<p>mine")
+    assert site.get("/mine/").text == "<p>mine"
+    added.unlink()
+    assert site.get("/mine/").status_code == 404
+
+
+def test_an_edit_of_the_same_length_in_the_same_second_is_seen(web: Path, site: Client) -> None:
+    index = web / "public" / "index.html"
+    os.utime(index, ns=(10**18, 10**18))
+    known = {"If-None-Match": site.get("/").headers["ETag"]}
+    index.write_text("<p>HOME")
+    os.utime(index, ns=(10**18, 10**18 + 1_000_000))
+    assert site.get("/", headers=known).text == "<p>HOME"
+
+
+def test_a_page_that_names_no_icon_gets_ours(web: Path, site: Client) -> None:
+    (web / "public" / "favicon.svg").write_text("<svg/>")
+    icon = site.get("/favicon.ico")
+    assert (icon.status_code, icon.text, icon.mimetype) == (200, "<svg/>", "image/svg+xml")
+    (web / "public" / "favicon.ico").write_bytes(b"one of his own")
+    assert site.get("/favicon.ico").data == b"one of his own"
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -290,6 +325,8 @@ def test_files_are_served(site: Client, url: str, body: str, kind: str, kept: st
         "/lib/gone-1.0.0/gone.js",
         "/sub",
         "//etc/passwd",
+        "/index.html%00.js",
+        "/favicon.ico",
     ],
 )
 def test_nothing_else_is_served(site: Client, url: str) -> None:
