@@ -55,10 +55,10 @@ class BrokerLog:
         request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
         self._ask((request.patterns, after, upto), request, done)
 
-    def last(self, pattern: str, count: int, upto: int, done: Lasted) -> None:
+    def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None:
         limit = self._history_max
-        request = control.Last(id=0, patterns=(pattern,), count=count, upto=upto, limit=limit)
-        self._ask((pattern, count, upto, "last"), request, done)
+        request = control.Last(id=0, patterns=tuple(patterns), count=count, upto=upto, limit=limit)
+        self._ask((request.patterns, count, upto, "last"), request, done)
 
     def _ask(self, key: tuple[Any, ...], request: control.AnyRequest, done: Any) -> None:
         if key in self._asking:
@@ -121,6 +121,11 @@ class Feed:
 
     def wake(self) -> None:
         self._work.set()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is known that no broker is heard; just started, it is not known yet."""
+        return self.upstream.is_stale and (self.upstream.epoch != 0 or self._heard_s is None)
 
     # What the upstream wants done (see upstream.Link)
 

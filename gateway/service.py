@@ -16,23 +16,26 @@ import zmq
 from gevent.event import Event as Signal
 from gevent.hub import get_hub
 
-from broker.errors import BadTopic
+from broker import control
+from broker.errors import BadTopic, ControlError
 from broker.topics import check_topic, is_system, pattern
-from gateway import frames
 from gateway.admin import Admin, LoopLag
 from gateway.feed import BrokerLog, Feed
 from gateway.forms import NATIVE, RAW
-from gateway.handshake import EdgeServer, listen
+from gateway.handshake import EdgeServer, Streams, listen
 from gateway.http import Api, secured
 from gateway.hub import Hub
-from gateway.links import ControlLink
+from gateway.links import TIMEOUT_S, ControlLink
+from gateway.opening import Opening
 from gateway.pages import pages
 from gateway.peer import Peer
 from gateway.protocol import Subscribe
 from gateway.ring import Ring
 from gateway.settings import GatewaySettings
+from gateway.stream import TICK_S, KeepAlive, Stream
 from gateway.upgrade import Refusal, Upgrade
 from gateway.upstream import Upstream
+from gateway.wired import Wired
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class Gateway:
             loopback, settings.effective_admin_port, reuse=False, setting="PENSTOCK_GATEWAY__ADMIN_PORT"
         )
         self._context: zmq.Context[Any] = zmq.Context()
-        link = ControlLink(self._context, settings.control)
+        self._link = link = ControlLink(self._context, settings.control)
         instance = secrets.token_hex(8)
         self.feed = Feed(self._context, settings.feed, link, instance)
         self.hub = Hub(
@@ -73,7 +76,8 @@ class Gateway:
         )
         self.feed.hub = self.hub
         self.feed.upstream = self.hub.upstream = Upstream(self.hub, self.feed)
-        application = secured(pages(Api(link.call, self.status, settings.history_max)))
+        application = secured(pages(Api(self._call, self.status, settings.history_max)))
+        streams = Streams(self._adopt_stream, settings.history_max, settings.subscriptions_max)
         self._servers: list[EdgeServer] = []
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
@@ -81,9 +85,16 @@ class Gateway:
             listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.not_sent_lowat_bytes)
             self._servers.append(
                 EdgeServer(
-                    listener, application, adopt=self._adopt, admit=self._admit, origins=settings.origins
+                    listener,
+                    application,
+                    adopt=self._adopt,
+                    admit=self._admit,
+                    origins=settings.origins,
+                    streams=streams,
                 )
             )
+        self._keeper = KeepAlive()
+        self._keeping = get_hub().loop.timer(TICK_S, TICK_S)
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
         self._stopping = Signal()
@@ -91,6 +102,7 @@ class Gateway:
 
     def start(self) -> None:
         self._lag.start()
+        self._keeping.start(self._keeper.tick)
         self._admin.start()
         for server in self._servers:
             server.start()
@@ -121,11 +133,17 @@ class Gateway:
     def _send_away(self) -> None:
         """Ask everybody to come back, not all at once."""
         for connection in list(self.hub.connections):
-            if isinstance(connection, Peer):
-                wait_s = random.uniform(0, RETURN_WITHIN_S)
-                connection.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
+            if isinstance(connection, Wired):
+                connection.send_away(random.uniform(0, RETURN_WITHIN_S))
 
     # The edge
+
+    def _call(self, request: control.AnyRequest, timeout_s: float = TIMEOUT_S) -> tuple[Any, bytes]:
+        """See ControlLink.call. A broker that is known to be silent is not waited for."""
+        if self.feed.is_silent:
+            feed, asked = self.settings.feed, self.settings.control
+            raise ControlError("unavailable", f"nothing comes from feed={feed} (control={asked})")
+        return self._link.call(request, timeout_s)
 
     def _admit(self, upgrade: Upgrade) -> Refusal | None:
         """Why this may not become a WebSocket, None if it may."""
@@ -153,6 +171,11 @@ class Gateway:
         peer.start_with(early)
         history = _history(upgrade.query, self.settings.history_max) or 0
         peer.command(Subscribe(0, pattern(upgrade.path.removeprefix("/raw/")), history))
+
+    def _adopt_stream(self, fd: int, opening: Opening) -> None:
+        # Were this gateway killed, its streams would come back spread over so long, too.
+        retry_s = random.uniform(0, RETURN_WITHIN_S)
+        Stream(self.hub, fd, self._keeper).start_with(opening.wanted, retry_s)
 
     # What is told of it
 

@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from gateway.links import TIMEOUT_S
 from tests.support.log import logged
 from tests.support.ports import reserved_ports
 from tests.support.processes import Broker, Gateway, running
@@ -67,11 +68,14 @@ def test_without_a_broker_it_serves_pages_tells_clients_and_heals_by_itself(tmp_
             early.connect(url)
             early.read_stale(True)
             followed = early.subscribe("a/**", awaited=False)
-            named = early.subscribe("a/1", awaited=False, history=5)
+            named = early.subscribe("a/1", awaited=False, history=10)
             wait_for(
                 lambda: f"no broker heard at feed={broker.address['feed']}" in gateway.stderr(),
                 what="a line that says so",
             )
+            for path in ("/api/topics", "/api/topics/a/history"):
+                assert_refused_at_once(url + path)
+            assert get_json(f"{url}/api/status")["broker"] is None
             late.connect(url)
             late.read_stale(True)
             assert late.welcome["position"] == "0000000000000000.0"
@@ -79,14 +83,25 @@ def test_without_a_broker_it_serves_pages_tells_clients_and_heals_by_itself(tmp_
                 for client in (early, late):
                     client.read_stale(False)
                 push(broker.address["push"], numbered("a/1", range(10)))
-                # Made before the broker came: in force from its first event on.
+                # Made before the broker came: in force from its first event on, or it is in the history.
                 for subscription in (followed, named):
                     early.read_events(subscription, 10)
                     assert [event.data["n"] for event in subscription.events] == list(range(10))
                 assert (early.gaps, late.gaps) == ([], [])
                 taken = late.subscribe("a/1", history=3)
                 assert [event.data["n"] for event in taken.events] == [7, 8, 9]
+            status = f"{url}/api/status"
+            wait_for(lambda: get_json(status)["gateway"]["stale"], what="the second loss noticed")
+            assert_refused_at_once(f"{url}/api/topics")
         wait_for(lambda: gateway.stderr().count("no broker heard") == 2, what="a line for the second loss")
+
+
+def assert_refused_at_once(url: str) -> None:
+    """503, and without waiting for an answer of the broker."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(url, timeout=TIMEOUT_S / 2)
+    with refused.value as answer:
+        assert (answer.code, answer.headers["Retry-After"]) == (503, "1")
 
 
 def test_history_without_a_broker_is_refused_with_the_address(tmp_path: Path) -> None:
