@@ -15,6 +15,7 @@ from gateway.connection import COMMANDS_MAX
 from gateway.event import Gap
 from gateway.forms import RAW, Form, native
 from gateway.frames import pong_frame, text_frame
+from gateway.past import PAGE_EVENTS
 from gateway.ring import EVENT_OVERHEAD_BYTES
 from tests.support.events import OTHER_EPOCH, event, position
 from tests.support.flow import LIMITS, Flow, Socket
@@ -179,6 +180,53 @@ def test_who_joins_in_the_middle_of_a_flush_gets_what_comes_after_its_reply(
     assert joining.heard() == ["welcome at 2", "reply 1 at 2 recovered", "a 3"]
 
 
+def test_a_gap_goes_with_who_steps_out_of_a_flush_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SENDS_PER_TURN", 1)
+    flow = Flow()
+    sockets = [flow.connect("a", "b") for _ in range(2)]
+    flow.publish("a", "b", "a")
+    flow.lose(gap("b", 0, 3))
+    flush = flow.hub.flush()
+    next(flush)
+    [waiting] = [socket for socket in sockets if not socket.has_unread]
+    waiting.say(subscribe="a", id=1)
+    for _ in flush:
+        pass
+    flow.rest()
+    assert sorted(told for told in waiting.heard() if "reply" not in told) == [
+        "a 1", "a 3", "b 2", "gap b 0..3 late",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("patterns", [pytest.param(["a"], id="a set that others have"),
+                                      pytest.param(["a", "b"], id="a set that nobody has yet")])  # fmt: skip
+def test_who_joins_between_an_event_and_its_flush_gets_it(patterns: list[str]) -> None:
+    flow = Flow()
+    flow.connect("a")
+    flow.connect("b")
+    joining = flow.connect()
+    flow.publish("a")
+    for number, pattern in enumerate(patterns):
+        joining.say(subscribe=pattern, id=number)
+    replies = [f"reply {number} at 0 recovered" for number in range(len(patterns))]
+    assert joining.heard() == ["welcome at 0", *replies]
+    flow.flush()
+    assert joining.heard() == ["a 1"]
+
+
+def test_who_joins_between_a_gap_and_its_flush_asks_the_log() -> None:
+    flow = Flow()
+    flow.connect("a", "b")
+    flow.hub.expire()  # nobody has the set of a alone
+    joining = flow.connect()
+    flow.publish("a", is_heard=False)
+    flow.publish("b")
+    flow.lose(gap("a", 0, 2))
+    joining.say(subscribe="a", id=1)
+    flow.rest()
+    assert joining.heard() == ["welcome at 0", "reply 1 at 0 recovered", "a 1"]
+
+
 def test_who_leaves_in_the_middle_of_a_flush_gets_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "SENDS_PER_TURN", 1)
     flow = Flow()
@@ -231,6 +279,28 @@ def test_a_reader_that_takes_little_gets_all_of_it_in_order(room: int) -> None:
         heard += slow.read(room)
     heard += slow.read()
     assert heard == [f"a {seq}" for seq in range(1, 16) if seq % 3 != 2]
+
+
+def test_a_long_way_back_is_read_in_pages() -> None:
+    flow = Flow()
+    slow = flow.connect("a", room=0)
+    flow.publish("a")
+    flow.flush()
+    flow.publish(*["a"] * (2 * PAGE_EVENTS + 3))
+    flow.flush()
+    assert slow.read() == [f"a {seq}" for seq in range(1, 2 * PAGE_EVENTS + 5)]
+    assert flow.log.asked == []
+
+
+def test_an_answer_that_the_socket_did_not_take_is_not_cut_by_a_flush() -> None:
+    flow = Flow()
+    socket = flow.connect("a", room=5)
+    socket.say(ping=1, id=1)
+    socket.room = 1 << 20
+    flow.publish("a")
+    flow.flush()
+    assert socket.heard() == []
+    assert socket.read() == ["reply 1", "a 1"]
 
 
 def test_a_slow_reader_holds_a_position_and_no_queue() -> None:
@@ -360,13 +430,14 @@ def test_who_is_past_a_gap_on_its_way_is_told_of_it() -> None:
 
 def test_a_gap_that_was_not_sent_goes_with_who_leaves_the_flow() -> None:
     flow = Flow()
+    flow.connect("b")  # so that the prefix is in force
     socket = flow.connect("a")
     flow.publish("a", "b")
     flow.flush()
     flow.lose(gap("a", 1, 3))
     socket.say(subscribe="b", id=1)
     flow.rest()
-    assert [told for told in socket.heard() if "gap" in told] == ["gap a 1..3 late"]
+    assert [told for told in socket.heard() if "reply" not in told] == ["a 1", "gap a 1..3 late"]
 
 
 # A subscribe is one cut
@@ -445,6 +516,22 @@ def test_before_its_barrier_a_subscribe_is_not_answered() -> None:
     flow.publish("b")
     flow.flush()
     assert socket.heard() == ["reply 1 at 2 recovered", "b 3"]
+
+
+def test_a_subscribe_of_who_is_behind_waits_for_the_place_of_the_barrier() -> None:
+    flow = Flow()
+    slow = flow.connect("a", room=0)
+    flow.publish("a")
+    flow.flush()
+    flow.publish("b", "a")
+    flow.flush()
+    flow.connect("b")  # in force since 3
+    slow.say(subscribe="b", id=1)
+    assert slow.read() == ["a 1", "a 3", "reply 1 at 3 recovered"]
+    assert flow.log.asked == []
+    flow.publish("b")
+    flow.flush()
+    assert slow.heard() == ["b 4"]
 
 
 def test_commands_that_arrive_meanwhile_wait_their_turn() -> None:
