@@ -26,7 +26,7 @@ from gateway import protocol
 from gateway.event import Event, Gap
 from gateway.forms import NATIVE, Form, gap_object, tagged
 from gateway.past import PAGE_EVENTS, Past
-from gateway.protocol import Command, Ping, Refusal, Subscribe, Unsubscribe
+from gateway.protocol import Command, Follow, Ping, Refusal, Subscribe, Unsubscribe
 
 if TYPE_CHECKING:
     from gateway.hub import Cohort, Hub, Interest
@@ -39,12 +39,12 @@ class Cut:
     """A subscribe on its way."""
 
     __slots__ = (
-        "asked", "at", "events", "is_claimed", "is_recovered", "is_truncated", "not_before", "past", "wanted",
+        "asked", "at", "claimed", "events", "is_recovered", "is_truncated", "not_before", "past", "wanted",
     )  # fmt: skip
 
-    def __init__(self, wanted: Subscribe) -> None:
+    def __init__(self, wanted: Subscribe | Follow) -> None:
         self.wanted = wanted
-        self.is_claimed = False  # its prefix is counted at the hub for us
+        self.claimed: frozenset[Pattern] = frozenset()  # their prefixes are counted at the hub for it
         self.restart()
 
     def restart(self) -> None:
@@ -100,8 +100,8 @@ class Connection(ABC):
         behind.past = Past(hub, self.interest, hub.position)
         if self.form is NATIVE:
             behind.told.append(protocol.welcome(hub.position, hub.name, hub.limits))
-            if hub.is_stale:
-                behind.told.append(protocol.notice("stale", stale=True))
+        if self.form.told and hub.is_stale:
+            behind.told.append(self.form.told("notice", protocol.notice("stale", stale=True), None))
         self.pump()
 
     def receive(self, text: str) -> None:
@@ -128,6 +128,10 @@ class Connection(ABC):
         self._work().pong = pong
         self.pump()
 
+    def notify(self, notice: bytes) -> None:
+        if self.form.told:
+            self.tell(self.form.told("notice", notice, None))
+
     def tell_gap(self, gap: Gap) -> None:
         if self.form.gap:
             self.tell(self.form.gap(gap))
@@ -147,8 +151,8 @@ class Connection(ABC):
     def claims(self) -> Iterable[Pattern]:
         """The patterns it is counted for at the hub."""
         yield from self.interest.patterns
-        if self.behind and (cut := self.behind.cut) and cut.is_claimed:
-            yield cut.wanted.pattern
+        if self.behind and (cut := self.behind.cut):
+            yield from cut.claimed
 
     def pump(self) -> None:
         """Send what is due, as far as the socket takes it."""
@@ -194,9 +198,9 @@ class Connection(ABC):
         return self._catch_up(behind, behind.past) if behind.past else None
 
     def _obey(self, behind: Behind, command: Command) -> bytes:
-        if isinstance(command, Subscribe):
-            limit, patterns = self.hub.limits["subscriptions"], self.interest.patterns
-            if len(patterns) >= limit and command.pattern not in patterns:
+        if isinstance(command, Subscribe | Follow):
+            limit = self.hub.limits["subscriptions"]
+            if len(self.interest.patterns | command.patterns) > limit:
                 message = f"more than {limit} subscriptions on a connection"
                 return self._say(protocol.refused(Refusal(command.id, "limit", message)))
             behind.cut = Cut(command)
@@ -241,15 +245,17 @@ class Connection(ABC):
 
     def _place(self, behind: Behind, cut: Cut) -> bool:
         """Bring the connection to the place of the cut. False: the flow goes on, for it is further on."""
-        hub, wanted = self.hub, cut.wanted.pattern
-        if not cut.is_claimed and wanted not in self.interest.patterns:
-            cut.is_claimed = True
-            hub.claim(wanted)
-        in_force = hub.upstream.covers(wanted.prefix)
-        if in_force is None:
-            hub.await_force(wanted.prefix, self)
-            return False
-        cut.not_before = max(cut.not_before, in_force)
+        hub = self.hub
+        if not cut.claimed:
+            cut.claimed = cut.wanted.patterns - self.interest.patterns
+            for wanted in cut.claimed:
+                hub.claim(wanted)
+        for wanted in cut.wanted.patterns:
+            in_force = hub.upstream.covers(wanted.prefix)
+            if in_force is None:
+                hub.await_force(wanted.prefix, self)
+                return False
+            cut.not_before = max(cut.not_before, in_force)
         if hub.flushed_epoch != hub.epoch or hub.flushed < cut.not_before:
             hub.after_flush(self.pump)
             return False
@@ -277,24 +283,24 @@ class Connection(ABC):
                 return None
             if cut.events:
                 page, cut.events = cut.events[:PAGE_EVENTS], cut.events[PAGE_EVENTS:]
-                return self._encode(page, cut.wanted.id)
+                return self.form.finish([self.form.past(event, cut.wanted.id) for event in page])
         behind.cut = None
-        self._set_interest(behind, cut.at, self.interest.patterns | {cut.wanted.pattern})
+        self._set_interest(behind, cut.at, self.interest.patterns | cut.wanted.patterns)
         fields: dict[str, object] = {"position": str(cut.at), "recovered": cut.is_recovered}
         if cut.is_truncated:
             fields["truncated"] = True
-        return self._say(protocol.ok(cut.wanted.id, **fields))
+        return self._say(protocol.ok(cut.wanted.id, **fields), cut.at)
 
     def _begin_since(self, cut: Cut, at: Position, since: Position) -> bytes | None:
         """Find out where the past begins that was asked for."""
-        hub, wanted = self.hub, cut.wanted.pattern
-        interest = hub.interest(frozenset({wanted}))
+        hub, interest = self.hub, self.hub.interest(cut.wanted.patterns)
         if since.epoch != hub.epoch:
             # All that this log has since it began, and nothing is known of the other one.
             cut.is_recovered = False
             cut.past = Past(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
-            gap = Gap(wanted.text, since, Position(hub.epoch, hub.start + 1), "epoch")
-            return self._encode([gap], cut.wanted.id)
+            before = Position(hub.epoch, hub.start + 1)
+            gaps = [Gap(text, since, before, "epoch") for text in interest.texts]
+            return self._encode(gaps, cut.wanted.id)
         if since.seq <= at.seq:
             cut.past = Past(hub, interest, since)
             return b""
@@ -312,9 +318,10 @@ class Connection(ABC):
                 else:
                     cut.is_recovered = False
                     cut.past = Past(hub, interest, at)
-                    gap = Gap(wanted.text, since, Position(at.epoch, at.seq + 1), "future")
-                    if self.form is NATIVE:
-                        self._work().told.append(gap_object(gap, cut.wanted.id))
+                    before = Position(at.epoch, at.seq + 1)
+                    for text in interest.texts:
+                        gap = Gap(text, since, before, "future")
+                        self._work().told += self._objects([gap], cut.wanted.id)
             self._wake(page)
 
         hub.log.replay(interest.texts, at.seq, at.seq + 1, done)
@@ -331,7 +338,8 @@ class Connection(ABC):
                 cut.is_recovered = not page.damaged
             self._wake(page)
 
-        self.hub.log.last(cut.wanted.pattern.text, cut.wanted.history, at.seq, done)
+        texts = self.hub.interest(cut.wanted.patterns).texts
+        self.hub.log.last(texts, cut.wanted.history, at.seq, done)
 
     # Small moves
 
@@ -342,7 +350,12 @@ class Connection(ABC):
             self.pump()
 
     def _encode(self, items: Iterable[Event | Gap], subscription: int | None = None) -> bytes:
-        """Frames for the wire. Events that a subscribe asked for bear its id."""
+        """Frames for the wire. What a subscribe asked for by `since` bears its id, where there can be
+        others beside it.
+        """
+        return self.form.finish(self._objects(items, subscription))
+
+    def _objects(self, items: Iterable[Event | Gap], subscription: int | None) -> list[bytes]:
         objects = []
         for item in items:
             if isinstance(item, Gap):
@@ -354,10 +367,11 @@ class Connection(ABC):
                 objects.append(tagged(item, subscription))
             else:
                 objects.append(self.form.encode(item))
-        return self.form.finish(objects)
+        return objects
 
-    def _say(self, told: bytes) -> bytes:
-        return self.form.finish([told]) if self.form is NATIVE else b""
+    def _say(self, reply: bytes, at: Position | None = None) -> bytes:
+        """A reply; `at` is the position that it brings the client to."""
+        return self.form.finish([self.form.told("reply", reply, at)]) if self.form.told else b""
 
     def _work(self) -> Behind:
         if self.behind is None:

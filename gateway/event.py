@@ -15,8 +15,8 @@ class Event:
     """
 
     __slots__ = (
-        "content", "drops", "epoch", "native", "nth", "payload", "prev", "raw", "seq", "time_us", "topic",
-        "unlogged",
+        "content", "drops", "epoch", "native", "nth", "payload", "prev", "raw", "seq", "sse", "time_us",
+        "topic", "unlogged",
     )  # fmt: skip
 
     def __init__(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
@@ -29,6 +29,7 @@ class Event:
         self.unlogged = bool(flags & FLAG_UNLOGGED)
         self.native: bytes | None = None
         self.raw: bytes | None = None
+        self.sse: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Event({self.topic} {self.seq} prev={self.prev} nth={self.nth} {len(self.payload)} bytes)"

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from broker.wire import Content
+from broker.wire import Content, Position
 from gateway.event import Event, Gap
 from gateway.frames import binary_frame, text_frame
 
@@ -48,6 +48,25 @@ def raw(event: Event) -> bytes:
     return done
 
 
+def sse(event: Event) -> bytes:
+    """A block of an event stream: the native object, and as its id the position that it is at."""
+    if (done := event.sse) is None:
+        # No line end can be in it: JSON's own are escaped, and CR and LF between its parts are spaces.
+        done = event.sse = b"id: %016x.%d\ndata: %b\n\n" % (event.epoch, event.seq, native(event))
+    return done
+
+
+def sse_tagged(event: Event, subscription: int) -> bytes:
+    """History, which has no id: it says nothing about how far the client has come."""
+    return b"data: %b\n\n" % tagged(event, subscription)
+
+
+def sse_told(name: str, told: bytes, at: Position | None = None) -> bytes:
+    """An object that is no event, under its name; `at` is the position that it brings the client to."""
+    place = b"" if at is None else b"id: %b\n" % str(at).encode()
+    return b"event: %b\n%bdata: %b\n\n" % (name.encode(), place, told)
+
+
 def gap_object(gap: Gap, subscription: int | None = None) -> bytes:
     """A gap; in the past that a subscribe asked for, it is addressed to that subscription."""
     fields: dict[str, Any] = {"pattern": gap.pattern, "after": str(gap.after), "before": str(gap.before)}
@@ -77,7 +96,7 @@ def is_json(payload: bytes) -> bool:
     """Whether every JSON parser would take it: strict grammar, UTF-8, at most 64 deep."""
     try:
         _as_raw(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # the latter beyond a thousand levels
         return False
     # msgspec skips over strings without looking at their bytes.
     return _is_utf8(payload) and (
@@ -136,7 +155,7 @@ def _depth(payload: bytes) -> int:
 class Form:
     """How a connection wants its events: what one becomes, and how a flush's worth is framed."""
 
-    __slots__ = ("encode", "finish", "gap", "name")
+    __slots__ = ("encode", "finish", "gap", "name", "past", "told")
 
     def __init__(
         self,
@@ -144,12 +163,28 @@ class Form:
         encode: Callable[[Event], bytes],
         gap: Callable[[Gap], bytes] | None,
         finish: Callable[[list[bytes]], bytes],
+        past: Callable[[Event, int], bytes] | None = None,
+        told: Callable[[str, bytes, Position | None], bytes] | None = None,
     ) -> None:
+        """
+        Args:
+            gap: None: gaps are not told.
+            finish: makes one piece for the socket of all that the others have made.
+            past: an event of the history that a subscription asked for; None: as any other.
+            told: what is neither event nor gap, by its name, as an object, with the position that it
+                brings the client to; None: is not told.
+        """
         self.name, self.encode, self.gap, self.finish = name, encode, gap, finish
+        self.past = past or (lambda event, _: encode(event))
+        self.told = told
 
     def __repr__(self) -> str:
         return f"Form({self.name})"
 
 
-NATIVE = Form("native", native, gap_object, lambda pending: b"".join(lines(pending)))
+NATIVE = Form(
+    "native", native, gap_object, lambda pending: b"".join(lines(pending)), tagged, lambda _, told, __: told
+)
 RAW = Form("raw", raw, None, b"".join)
+# A gap has no id: whoever breaks off right behind it is told it again.
+SSE = Form("sse", sse, lambda gap: sse_told("gap", gap_object(gap)), b"".join, sse_tagged, sse_told)

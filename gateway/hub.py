@@ -34,7 +34,7 @@ class Log(Protocol):
     """The broker's log, asked through the control port. Answers come later, never before the call returns."""
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
-    def last(self, pattern: str, count: int, upto: int, done: Lasted) -> None: ...
+    def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
 
 
 class Prefixes(Protocol):
@@ -188,8 +188,7 @@ class Hub:
         self.is_stale = is_stale
         told = protocol.notice("stale", stale=is_stale)
         for connection in list(self.connections):
-            if connection.form is NATIVE:
-                connection.tell(told)
+            connection.notify(told)
 
     # The flush
 

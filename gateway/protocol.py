@@ -28,6 +28,20 @@ class Subscribe:
     history: int = 0  # so many of the newest of each matching topic
     since: Position | None = None  # or all since then
 
+    @property
+    def patterns(self) -> frozenset[Pattern]:
+        return frozenset({self.pattern})
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A subscribe to several patterns in one cut."""
+
+    id: int
+    patterns: frozenset[Pattern]
+    history: int = 0
+    since: Position | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
@@ -49,7 +63,7 @@ class Refusal:
     message: str
 
 
-Command = Subscribe | Unsubscribe | Ping | Refusal
+Command = Subscribe | Follow | Unsubscribe | Ping | Refusal
 
 _FIELDS = {
     "subscribe": {"subscribe", "id", "history", "since", "delivery"},

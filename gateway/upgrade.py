@@ -74,7 +74,7 @@ def examine(
     if not _is_key(get("sec-websocket-key")):
         return _bad("Sec-WebSocket-Key must be 16 bytes in base64")
     origin = get("origin")
-    if origin is not None and not _is_welcome(origin, host, origins):
+    if origin is not None and not is_welcome(origin, host, origins):
         message = f"origin {origin[:200]!r} is not let in: add it to the setting `origins`"
         return Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", message)
     try:
@@ -100,7 +100,7 @@ def _is_key(key: str | None) -> bool:
         return False
 
 
-def _is_welcome(origin: str, host: str, origins: Collection[str]) -> bool:
+def is_welcome(origin: str, host: str, origins: Collection[str]) -> bool:
     """Same host, or on the list; "null" (a sandboxed page) is nobody's host."""
     origin = origin.lower()
     # Both leave out a scheme's own port, so the texts can be compared.

@@ -247,8 +247,8 @@ class Gateway:
         request = control.Replay(id=1, patterns=tuple(patterns), after=after, upto=upto, limit=3)
         self.control.append((request, done))
 
-    def last(self, pattern: str, count: int, upto: int, done: Any) -> None:
-        self.control.append((control.Last(id=1, patterns=(pattern,), count=count, upto=upto), done))
+    def last(self, patterns: Sequence[str], count: int, upto: int, done: Any) -> None:
+        self.control.append((control.Last(id=1, patterns=tuple(patterns), count=count, upto=upto), done))
 
     # Moves of the world
 
