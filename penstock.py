@@ -119,7 +119,8 @@ def system() -> None:
 def lines(topic: str) -> None:
     """Publish what is piped in, one event a line.
 
-    Waits when the broker is slow or away, so no line is lost.
+    Waits when the broker is slow or away, so no line is lost. Ctrl-C ends it
+    and says how many lines were not sent.
 
     \b
     Example:

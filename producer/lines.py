@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from collections.abc import Sequence
+from threading import Thread
 
 import click
 
@@ -24,6 +27,10 @@ HIGH_WATER = 1_000
 LOOK_UP_S = 0.2
 
 
+# How long nothing is said of a broker that is not there.
+QUIET_S = 2.0
+
+
 class Pump:
     """From standard input to the broker."""
 
@@ -32,15 +39,56 @@ class Pump:
         self._line_max_bytes = line_max_bytes
         self._splitter = Splitter(line_max_bytes)
         self.refused = 0  # lines over the limit
-        self.unsent = 0  # whole lines that were read when the signal came
+        self.untaken = 0  # whole lines that were read, but not published, when the signal came
+        self._quiet_until_s: float | None = time.monotonic() + QUIET_S  # None: nothing is to be said any more
 
     def run(self) -> None:
         """Until the input ends, or a signal."""
-        while self._signals.wait(None, STDIN):
+        while not self._signals.received:
+            if not self._wait(STDIN):
+                continue
             if not (data := os.read(STDIN, READ_BYTES)):
                 self._publish(self._splitter.end())
                 return
             self._publish(self._splitter.feed(data))
+
+    def close(self, close_s: float) -> bool:
+        """Waits until everything has left, as long as it takes; after a signal for `close_s` more."""
+        link = self._publisher.link
+        while self._publisher.published and not link.has_stood and not self._signals.received:
+            self._wait(link.fileno())
+        if self._signals.received:
+            return self._publisher.close(close_s if link.has_stood else 0)
+        # Only the end of its context says that everything has left, and that call hears no signal.
+        closing = Thread(target=self._publisher.close, args=(math.inf,), daemon=True)
+        closing.start()
+        while closing.is_alive() and not self._signals.received:
+            closing.join(LOOK_UP_S)
+        closing.join(close_s)
+        return not closing.is_alive()
+
+    def unsent(self, all_went: bool) -> str:
+        """How many lines were not sent, in words; empty if all were."""
+        published = self._publisher.published
+        if all_went:
+            return f"{self.untaken} lines were read and not sent" if self.untaken else ""
+        if not self._publisher.link.has_stood:
+            return f"{published + self.untaken} lines were read and not sent"
+        return f"at most {min(published, HIGH_WATER) + self.untaken} lines were read and not sent"
+
+    def _wait(self, descriptor: int) -> bool:
+        """Whether it can be read; False after a while, or when a signal came."""
+        self._say_if_alone()
+        until_s = self._quiet_until_s
+        timeout_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+        return bool(self._signals.wait(timeout_s, descriptor))
+
+    def _say_if_alone(self) -> None:
+        if self._quiet_until_s is None or time.monotonic() < self._quiet_until_s:
+            return
+        self._quiet_until_s = None
+        if not self._publisher.link.has_stood:
+            complain(f"no broker at {self._publisher.ingest} yet: waiting")
 
     def _publish(self, lines: list[Line | TooLong]) -> None:
         for place, line in enumerate(lines):
@@ -49,7 +97,7 @@ class Pump:
                 limit = self._line_max_bytes
                 complain(f"line {line.number} not sent: {line.size} bytes, at most {limit} are taken")
             elif not self._sent(line):
-                self.unsent = len(lines) - place
+                self.untaken = len(lines) - place
                 return
 
     def _sent(self, line: Line) -> bool:
@@ -60,7 +108,7 @@ class Pump:
                 self._publisher.publish(self._topic, line.content, content=content)
                 return True
             except PublishTimeout:
-                continue
+                self._say_if_alone()
         return False
 
 
@@ -74,7 +122,7 @@ def complain(text: str) -> None:
 def command(topic: str, ingest: str | None) -> int:
     """Publish what is piped in, one event a line: JSON where a line is JSON, else text.
 
-    Waits while the broker is slow or away. Exit code 1 if a line was not sent.
+    Waits while the broker is slow or away. Exit code 1 if a line was over the limit.
     """
     settings = load(ProducerSettings, "producer", env=os.environ, overrides={"push": ingest})
     try:
@@ -93,12 +141,12 @@ def command(topic: str, ingest: str | None) -> int:
         say_ready("lines", settings.push)
         pump = Pump(publisher, topic, settings.payload_max_bytes, signals)
         pump.run()
-        all_went = publisher.close()
-    if pump.unsent:
-        complain(f"stopped: {pump.unsent} lines were read and not sent")
+        all_went = pump.close(settings.close_s)
+    if signals.received and (unsent := pump.unsent(all_went)):
+        complain(f"stopped: {unsent}")
     if signals.received:
         return signals.exit_code
-    return EXIT_FAILURE if pump.refused or not all_went else 0
+    return EXIT_FAILURE if pump.refused else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

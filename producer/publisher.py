@@ -8,6 +8,7 @@ latency be told; and closing says whether everything went.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -22,6 +23,7 @@ import zmq
 from broker.errors import BadSetting, BadTopic, PayloadTooLarge, PublishTimeout
 from broker.topics import check_topic, is_system
 from broker.wire import MAX_PAYLOAD_BYTES, Content, pack_meta, producer_hash
+from producer.link import Link
 from producer.payload import encode
 
 log = logging.getLogger(__name__)
@@ -92,17 +94,26 @@ class Publisher:
         self._socket.set(zmq.TCP_KEEPALIVE_IDLE, 10)
         self._socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
         self._socket.set(zmq.CONNECT_TIMEOUT, 5_000)  # the kernel's own is over two minutes
+        self._link = Link(self._socket)
         try:
             self._socket.connect(self.ingest)
         except zmq.ZMQError as error:
+            self._link.close()
             self._context.destroy(linger=0)
             raise BadSetting(f"{self.ingest!r} is no address like tcp://127.0.0.1:5555 ({error})") from None
-        self._forgotten = weakref.finalize(self, _flush, self._socket, self._context, self.ingest, close_s)
+        self._forgotten = weakref.finalize(
+            self, _flush, self._socket, self._link, self._context, self.ingest, close_s
+        )
 
     @property
     def published(self) -> int:
         """Events taken so far, those in `dropped` included."""
         return self._count
+
+    @property
+    def link(self) -> Link:
+        """To see, or to wait, whether there is a broker at all."""
+        return self._link
 
     def publish(self, topic: str, data: object, *, content: Content | None = None) -> None:
         """Send one event.
@@ -142,7 +153,7 @@ class Publisher:
             self._count = count
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Hand over what is held, within `timeout_s` (default `close_s`). May be called again.
+        """Hand over what is held, within `timeout_s` (`close_s` unless given; or `inf`). May be called again.
 
         Returns True if every event published has left for the broker; False, with a warning in the
         log, if some were dropped or the time was too short.
@@ -151,7 +162,7 @@ class Publisher:
             if self._all_went is None:
                 self._forgotten.detach()
                 within_s = self._close_s if timeout_s is None else timeout_s
-                flushed = _flush(self._socket, self._context, self.ingest, within_s)
+                flushed = _flush(self._socket, self._link, self._context, self.ingest, within_s)
                 self._all_went = flushed and not self.dropped
                 if self.dropped:
                     log.warning("dropped ingest=%s events=%d of=%d", self.ingest, self.dropped, self._count)
@@ -194,7 +205,11 @@ def _push(context: zmq.Context[zmq.Socket[bytes]], wait_s: float | None) -> zmq.
 
 
 def _flush(
-    held: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]], ingest: str, timeout_s: float
+    held: zmq.Socket[bytes],
+    link: Link,
+    context: zmq.Context[zmq.Socket[bytes]],
+    ingest: str,
+    timeout_s: float,
 ) -> bool:
     """Close, and say whether everything had left before the deadline.
 
@@ -202,7 +217,8 @@ def _flush(
     linger time is over, so that ending early proves that all went.
     """
     started_s = time.monotonic()
-    held.close(linger=round(timeout_s * 1000))
+    link.close()
+    held.close(linger=-1 if timeout_s == math.inf else round(timeout_s * 1000))
     context.term()
     if time.monotonic() - started_s < timeout_s - TIMER_SLACK_S:
         return True

@@ -27,7 +27,7 @@ def run(command: click.Command, argv: Sequence[str] | None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     setproctitle(f"penstock {command.name}")
     try:
-        return int(command.main(argv, prog_name=command.name, standalone_mode=False) or 0)
+        return int(command.main(argv, prog_name=f"penstock {command.name}", standalone_mode=False) or 0)
     except click.Abort:  # what click makes of an interrupt during the start
         return INTERRUPTED
     except click.ClickException as error:

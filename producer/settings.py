@@ -15,7 +15,7 @@ class ProducerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     push: Address = "tcp://127.0.0.1:5558"  # for what matters: lines
     payload_max_bytes: Annotated[int, Meta(ge=1, le=64 << 20)] = MAX_PAYLOAD_BYTES  # the broker's limit
     high_water: Messages = 100_000  # events of a stream held while the broker is away
-    close_s: Seconds = 5.0  # how long lines may take, at the end of its input, to hand over the last
+    close_s: Seconds = 5.0  # how long lines may take, once told to stop, to hand over what it holds
     demo_interval_s: Seconds = 0.05
     system_interval_s: Seconds = 0.5
     host: str = ""  # in system/<host>/...; this machine's name if empty
