@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from secrets import randbits
 from typing import Literal
@@ -111,14 +111,14 @@ class Log:
                 index.next_id = max(index.next_id, topic_id + 1)
         last = index.chunks[-1].last if index.chunks else 0
         index.head = self._reserved = max(reserved, last)
-        # A copy of the file, or one put back from a backup, is another log: it may lack what was seen.
-        is_same = state.get("file") == file_id and (state.get("clean") == "1" or state.get("boot") == boot_id)
-        if self._lock and self._lock.is_ahead(state.get("epoch", ""), reserved):
-            is_same = False
-        if is_same:
-            index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
-        else:
+        if why := self._why_another(state, boot_id, file_id, reserved):
             index.epoch, index.start = new_epoch(), index.head
+            if state:
+                log.warning("new epoch=%016x after seq %d: %s", index.epoch, index.head, why)
+        else:
+            index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
+            if state["clean"] != "1":
+                log.warning("unclean stop: goes on after seq %d", index.head)
         change = Change()
         if self._lock and self._lock.was_unlogged and index.head > last:
             # The broker before went on while the disk was full: nobody knows how far.
@@ -136,6 +136,18 @@ class Log:
         # Durable: a mark of a clean stop that came back with the power would vouch for events that did not.
         self._store.commit(change, durable=True)
         self._note_reserved(index.head)
+
+    def _why_another(self, state: Mapping[str, str], boot_id: str, file_id: str, reserved: int) -> str | None:
+        """Why the file may lack what was seen of its log, so that it is another one from now on."""
+        if not state:
+            return "it has just been made"
+        if state.get("file") != file_id:
+            return "the file is a copy"
+        if self._lock and self._lock.is_ahead(state.get("epoch", ""), reserved):
+            return "an older copy was written over the file"
+        if state.get("clean") != "1" and state.get("boot") != boot_id:
+            return "the machine stopped, not the broker first: the last events may be gone"
+        return None
 
     def _load_chunk(
         self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int, end: int

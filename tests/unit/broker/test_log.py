@@ -25,11 +25,12 @@ def on(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def test_after_a_clean_stop_all_goes_on(on: Bench) -> None:
+def test_after_a_clean_stop_all_goes_on(on: Bench, caplog: pytest.LogCaptureFixture) -> None:
     put(on.log, "a", "b", "a", now_us=9)
     before = on.log.head()
     log = on.again()
     assert log.head() == before
+    assert caplog.messages == []
     assert read(log) == [("a", 1), ("b", 2), ("a", 3)]
     assert [(tail.name, tail.nth, tail.time_us) for tail in log.topics(ALL)[0]] == [
         (b"a", 2, 9),
@@ -39,10 +40,11 @@ def test_after_a_clean_stop_all_goes_on(on: Bench) -> None:
     assert (stamp.seq, stamp.prev, stamp.nth) == (4, 3, 3)
 
 
-def test_after_a_kill_the_log_goes_on_past_the_reserve(on: Bench) -> None:
+def test_after_a_kill_the_log_goes_on_past_the_reserve(on: Bench, caplog: pytest.LogCaptureFixture) -> None:
     epoch = on.log.epoch
     put(on.log, "a", "a")
     log = on.killed()
+    assert caplog.messages == ["unclean stop: goes on after seq 100"]
     head = log.head()
     assert (log.epoch, head.head, head.start) == (epoch, 100, 0)
     (stamp,) = put(log, "a")
@@ -60,9 +62,13 @@ def test_no_seq_is_given_twice_however_often_it_is_killed(on: Bench) -> None:
     assert given == sorted(set(given))
 
 
-def test_power_failure_begins_an_epoch_and_keeps_the_events(on: Bench) -> None:
+def test_power_failure_begins_an_epoch_and_keeps_the_events(
+    on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     put(on.log, "a", "a")
     log = on.after_power_failure()
+    (said,) = caplog.messages
+    assert said.startswith("new epoch=0000000000000002 after seq 100: the machine stopped")
     assert (log.epoch, log.head().head, log.head().start) == (2, 100, 100)
     events, _, _ = log.replay(ALL, 0)
     # They are the same events, told in the name of the log that now has them.
@@ -87,7 +93,7 @@ def test_a_clean_stop_vouches_once(on: Bench) -> None:
     assert on.after_power_failure().epoch == 2
 
 
-def test_a_backup_written_over_the_log_begins_an_epoch(on: Bench) -> None:
+def test_a_backup_written_over_the_log_begins_an_epoch(on: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """The same file by its number, so only the lock beside it knows that there was more."""
     put(on.log, "a", "a")
     before = on.log.epoch
@@ -98,6 +104,7 @@ def test_a_backup_written_over_the_log_begins_an_epoch(on: Bench) -> None:
     on.log.close()
     shutil.copyfile(copy, on.path)
     assert on.open().epoch != before
+    assert "an older copy was written over the file" in caplog.text
     assert put(on.log, "a")[0].epoch == on.log.epoch
 
 
