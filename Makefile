@@ -24,7 +24,7 @@ help:
 	@echo 'make types   mypy alone'
 	@echo 'make bench   speed and memory of this machine'
 	@echo 'make pins    resolve requirements/*.in again (exact versions, with hashes)'
-	@echo 'make clean   remove what was installed, built and logged'
+	@echo 'make clean   remove what was installed, built and logged; the event log run/penstock.log.db stays'
 
 up: .venv/runtime web/node_modules/.runtime
 	@exec env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/penstock up
@@ -85,7 +85,11 @@ pins:
 		../.venv/pins/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
 			--no-emit-index-url --no-emit-find-links --output-file $$set.txt $$set.in || exit 1; done
 
+# What processes write goes, events stay; and nothing is taken from under a set that runs.
 clean:
+	@if pid=$$(cat run/supervisord.pid 2>/dev/null) && kill -0 $$pid 2>/dev/null; then \
+		echo "Penstock runs (supervisord is pid $$pid). First: supervisorctl -c deploy/supervisord.conf shutdown"; \
+		exit 1; fi
 	rm -rf .venv web/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	find run ! -type d ! -name .gitignore -delete
+	find run ! -type d ! -name .gitignore ! -name 'penstock.log.db*' -delete
