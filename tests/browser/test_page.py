@@ -34,13 +34,13 @@ FIRST_MOVE = """new Promise(done => {
   look()
 })"""
 
-# How many pixels of a topic's chart have the colour of a hole's ground.
-HATCHED = """(() => {
+# How many pixels of a topic's chart have one of the page's colours.
+COLOURED = """(() => {
   const card = [...document.querySelectorAll('.card')].find(({ dataset }) => dataset.topic === '%s')
   const canvas = card?.querySelector('canvas')
   if (!canvas) return 0
   const probe = new OffscreenCanvas(1, 1).getContext('2d')
-  probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--hatch-ground').trim()
+  probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('%s').trim()
   probe.fillRect(0, 0, 1, 1)
   const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
@@ -50,6 +50,13 @@ HATCHED = """(() => {
   }
   return count
 })()"""
+
+HATCH = "--hatch-ground"
+FIRST_LINE = "--line-1"
+
+
+def coloured(page: Page, topic: str, colour: str) -> int:
+    return int(page.evaluate(COLOURED % (topic, colour)))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +88,48 @@ def test_a_line_moves_soon_after_the_load_and_nothing_is_complained_of(
         page.wait_state(CONNECTED)
         page.wait_moving("graph")
         wait_for(lambda: (page.text("#rate") or "0") != "0", what="a rate")
-        assert page.text("#topics") == "1"  # the first test here: nobody published anything else
+        # The first test here: nobody published anything else.
+        assert (page.text("#topics"), page.text("#topics-noun")) == ("1", "topic")
         assert page.problems == NO_PROBLEMS
+
+
+def test_an_event_alone_is_a_dot(page: Page, broker: Broker, gateway: Gateway) -> None:
+    page.open(gateway.address["url"])
+    page.wait_state(CONNECTED)
+    push(broker.address["push"], numbered("alone", [7]))
+    wait_for(lambda: coloured(page, "alone", FIRST_LINE) > 4, what="a dot")
+    assert page.problems == NO_PROBLEMS
+
+
+def test_words_after_numbers_are_shown_beside_the_chart(page: Page, broker: Broker, gateway: Gateway) -> None:
+    page.open(gateway.address["url"])
+    page.wait_state(CONNECTED)
+    push(broker.address["push"], [*numbered("engine", range(5)), [b"engine", b"on"], [b"engine", b"fire"]])
+    page.wait_part("engine", "value", "on\nfire")
+    page.wait_part("engine", "legend", "n4")
+    wait_for(lambda: page.drawing("engine"), what="a chart")
+    assert page.problems == NO_PROBLEMS
+
+
+def test_the_window_is_remembered(page: Page, gateway: Gateway) -> None:
+    chosen = "document.querySelector('input[name=window]:checked').value"
+    page.open(gateway.address["url"])
+    assert page.evaluate(chosen) == "10"
+    page.evaluate("document.querySelector('input[value=\"300\"]').click()")
+    page.open(gateway.address["url"])
+    assert page.evaluate(chosen) == "300"
+    page.evaluate("document.querySelector('input[value=\"10\"]').click()")
+
+
+def test_no_rate_is_shown_while_not_connected(page: Page, broker: Broker, gateway: Gateway) -> None:
+    with stream(broker.address["ingest"], "graph", interval_s=0.05):
+        page.open(gateway.address["url"])
+        wait_for(lambda: (page.text("#rate") or "0") != "0", what="a rate")
+        gateway.kill()
+        page.wait_state("Reconnecting in ")
+        assert page.text("#rate") == "0"
+        gateway.start()
+        page.wait_state(CONNECTED)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -162,7 +209,7 @@ def test_a_gateway_that_goes_and_comes_back_leaves_no_hole(
     page.wait_state(CONNECTED)
     page.wait_part("steps", "legend", "n19")
     assert page.part("steps", "gap") is None and page.text("#gap") is None
-    assert page.evaluate(HATCHED % "steps") == 0
+    assert coloured(page, "steps", HATCH) == 0
     assert page.loaded_at == loaded_at
 
 
@@ -216,7 +263,7 @@ def test_a_log_that_began_anew_is_a_hatched_hole(page: Page, tmp_path: Path) -> 
         page.wait_part("graph", "legend", "n2")
         page.wait_part("graph", "gap", "gap: the log began anew")
         assert page.text("#gap") == "gap: the broker's log began anew"
-        wait_for(lambda: page.evaluate(HATCHED % "graph") > 100, what="a hatched stretch")
+        wait_for(lambda: coloured(page, "graph", HATCH) > 100, what="a hatched stretch")
 
 
 def test_events_that_retention_let_go_are_a_hatched_hole_with_a_number(page: Page, tmp_path: Path) -> None:
@@ -243,7 +290,7 @@ def test_events_that_retention_let_go_are_a_hatched_hole_with_a_number(page: Pag
         # The first five were seen; retention may have gone on in the meantime.
         assert first - 6 <= lost <= 3_000 - 5
         assert "events lost in graph (retention)" in (page.text("#gap") or "")
-        wait_for(lambda: page.evaluate(HATCHED % "graph") > 100, what="a hatched stretch")
+        wait_for(lambda: coloured(page, "graph", HATCH) > 100, what="a hatched stretch")
 
 
 def test_the_page_is_whole_without_any_other_host(gateway: Gateway) -> None:

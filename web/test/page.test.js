@@ -3,14 +3,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ServerClock } from '../public/page/clock.js'
-import { labelled, numbersIn } from '../public/page/fields.js'
+import { numbersIn } from '../public/page/fields.js'
 import { ago, axisMarks, compact, counted, perSecond } from '../public/page/format.js'
 import { filling, trace } from '../public/page/line.js'
+import { OwnClock } from '../public/page/own_clock.js'
+import { pointed } from '../public/page/pointed.js'
 import { extent, follow } from '../public/page/range.js'
 import { ranked, search } from '../public/page/ranking.js'
 import { Rate } from '../public/page/rate.js'
 import { Series } from '../public/page/series.js'
 import { Topic, holesInWords } from '../public/page/topic.js'
+import { labelled, measured } from '../public/page/units.js'
 import { View } from '../public/page/view.js'
 
 describe('numbersIn', () => {
@@ -35,12 +38,31 @@ describe('labelled', () => {
     ['read_kib_s', 'read', 'KiB/s'], ['available_mib', 'available', 'MiB'], ['used', 'used', ''], ['time_s', 'time', 's'],
     ['http.wait_ms', 'http.wait', 'ms'], ['s', 's', ''],
   ]) test(name, () => assert.deepEqual(labelled(name), { label, unit }))
+  for (const [topic, name, unit] of [
+    ['system/h/cpu', 'core0', '%'], ['system/h/memory', 'used', '%'], ['system/h/memory', 'available_mib', 'MiB'],
+    ['system/h/disk', 'used', ''], ['my/cpu', 'core0', ''],
+  ]) test(`${name} of ${topic}`, () => assert.equal(labelled(name, topic).unit, unit))
+})
+
+describe('measured', () => {
+  const [kib, mib] = [1024, 1024 ** 2]
+  for (const [name, unit, range, expected] of [
+    ['four digits', 'MiB', [0, 9_999], { divisor: 1, unit: 'MiB', power: '' }],
+    ['MiB as GiB', 'MiB', [9_000, 22_600], { divisor: kib, unit: 'GiB', power: '' }],
+    ['below zero', 'MiB', [-22_600, 0], { divisor: kib, unit: 'GiB', power: '' }],
+    ['KiB/s as MiB/s', 'KiB/s', [0, 22_600], { divisor: kib, unit: 'MiB/s', power: '' }],
+    ['as often as it takes', 'KiB/s', [0, 22_600_000], { divisor: mib, unit: 'GiB/s', power: '' }],
+    ['there is an end', 'TiB', [0, 22_600], { divisor: 1, unit: 'TiB', power: '' }],
+    ['no bytes', 'ms', [0, 22_600], { divisor: 1, unit: 'ms', power: '' }],
+    ['no unit', '', [0, 22_600], { divisor: 1, unit: '', power: '' }],
+    ['far too large', '', [0, 3.3e19], { divisor: 1e19, unit: '', power: 'e19' }],
+  ]) test(name, () => assert.deepEqual(measured(unit, range), expected))
 })
 
 describe('format', () => {
   for (const [value, expected] of [
     [0, '0'], [5, '5'], [2.5, '2.50'], [12.34, '12.3'], [123.4, '123'], [9999, '9999'], [12_345, '12.3k'], [-12_345, '-12.3k'],
-    [4_456_000, '4.46M'], [7e9, '7.00G'], [3e12, '3.00T'], [1e15, '1.0e+15'], [0.0001, '1.0e-4'], [NaN, '–'], [undefined, '–'],
+    [4_456_000, '4.46M'], [7e9, '7.00G'], [3e12, '3.00T'], [1e15, '1e15'], [3.3e19, '3.3e19'], [0.0001, '1e-4'], [NaN, '–'], [undefined, '–'],
   ]) test(`compact ${value}`, () => assert.equal(compact(value), expected))
   for (const [splits, expected] of [
     [[0, 1, 2], ['0', '1', '2']],
@@ -49,8 +71,10 @@ describe('format', () => {
     [[0, 2.5, 5], ['0', '2.5', '5.0']],
     [[0, 5000, 10_000], ['0', '5k', '10k']],
     [[-1, 0, 1], ['-1', '0', '1']],
-    [[0, 1e300], ['0', '1.0e+300']],
+    [[0, 1e300], ['0', '1e300']],
     [[5], ['5']],
+    [[1_000_000, 1_000_002], ['1000000', '1000002']],
+    [[1_000_000, 1_001_000], ['1.000M', '1.001M']],
   ]) test(`marks ${splits}`, () => assert.deepEqual(axisMarks(splits), expected))
   for (const [s, expected] of [[5, '5 s ago'], [240, '4 m ago'], [7200, '2 h ago'], [400_000, '5 d ago']]) {
     test(expected, () => assert.equal(ago(s), expected))
@@ -90,6 +114,18 @@ describe('Series', () => {
     series.push(2, [['b', 2]], false)
     assert.deepEqual(series.window(0, 9).values.map(values => [...values]), [[1, NaN], [NaN, 2]])
   })
+  for (const [name, rows, toS, expected] of [
+    ['the last ones', [[1, [['a', 1]]], [2, [['a', 2]]]], 9, [2]],
+    ['up to a time', [[1, [['a', 1]]], [2, [['a', 2]]]], 1.5, [1]],
+    ['each field its own', [[1, [['a', 1]]], [2, [['b', 2]]]], 9, [1, 2]],
+    ['before the first', [[1, [['a', 1]]]], 0, [NaN]],
+  ]) {
+    test(`levels: ${name}`, () => {
+      const series = new Series()
+      for (const [timeS, numbers] of rows) series.push(timeS, numbers, false)
+      assert.deepEqual(series.levels(toS), expected)
+    })
+  }
   test('takes at most 20 fields', () => {
     const series = new Series()
     series.push(1, Array.from({ length: 134 }, (_, n) => [`f${n}`, n]), false)
@@ -126,26 +162,32 @@ describe('y range', () => {
 describe('trace', () => {
   const drawn = (times, values, breaks) => {
     const moves = []
-    const pen = { moveTo: (x, y) => moves.push(`M${x},${y}`), lineTo: (x, y) => moves.push(`L${x},${y}`) }
+    const pen = Object.fromEntries([['moveTo', 'M'], ['lineTo', 'L'], ['dot', 'O']]
+      .map(([move, mark]) => [move, (x, y) => moves.push(`${mark}${x},${y}`)]))
     trace(pen, { times, values, breaks: breaks ?? times.map(() => 0) }, x => x, y => y)
     return moves.join(' ')
   }
   for (const [name, args, expected] of [
-    ['a line', [[1, 2, 3], [1, 5, 2]], 'M1,1 L1,1 L2,5 L3,2'],
-    ['never across a hole', [[1, 2, 3], [1, 5, 2], [0, 0, 1]], 'M1,1 L1,1 L2,5 M3,2 L3,2'],
-    ['over a missing value', [[1, 2, 3], [1, NaN, 2]], 'M1,1 L1,1 L3,2'],
-    ['a hole at a missing value', [[1, 2, 3], [1, NaN, 2], [0, 1, 0]], 'M1,1 L1,1 M3,2 L3,2'],
-    ['both ends of a full column', [[1, 1.2, 1.4, 1.6, 2], [3, 9, 0, 4, 5]], 'M1,3 L1,3 L1,0 L1,9 L1,4 L2,5'],
+    ['a line', [[1, 2, 3], [1, 5, 2]], 'M1,1 L2,5 L3,2'],
+    ['never across a hole', [[1, 2, 3, 4], [1, 5, 2, 3], [0, 0, 1, 0]], 'M1,1 L2,5 M3,2 L4,3'],
+    ['over a missing value', [[1, 2, 3], [1, NaN, 2]], 'M1,1 L3,2'],
+    ['a hole at a missing value', [[1, 2, 3], [1, NaN, 2], [0, 1, 0]], 'M1,1 O1,1 M3,2 O3,2'],
+    ['both ends of a full column', [[1, 1.2, 1.4, 1.6, 2], [3, 9, 0, 4, 5]], 'M1,3 L1,0 L1,9 L1,4 L2,5'],
+    ['one alone', [[1], [5]], 'M1,5 O1,5'],
+    ['one alone between holes', [[1, 2, 3, 4, 5], [1, 1, 5, 2, 2], [0, 0, 1, 1, 0]], 'M1,1 L2,1 M3,5 O3,5 M4,2 L5,2'],
+    ['one alone at the end', [[1, 2, 3], [1, 1, 5], [0, 0, 1]], 'M1,1 L2,1 M3,5 O3,5'],
+    ['some alone at one place', [[1, 1.2], [5, 5]], 'M1,5 O1,5'],
+    ['some alone in one column', [[1, 1.2], [5, 6]], 'M1,5 L1,5 L1,6 L1,6'],
     ['nothing', [[], []], ''],
   ]) test(name, () => assert.equal(drawn(...args), expected))
   test('fills each stretch down to the floor', () => {
     const moves = []
-    const ignored = { moveTo() {}, lineTo() {} }
+    const ignored = { moveTo() {}, lineTo() {}, dot() {} }
     const area = { moveTo: (x, y) => moves.push(`M${x},${y}`), lineTo: (x, y) => moves.push(`L${x},${y}`) }
     const pen = filling(ignored, area, 10)
     trace(pen, { times: [1, 2, 3], values: [4, 5, 6], breaks: [0, 0, 1] }, x => x, y => y)
     pen.finish()
-    assert.equal(moves.join(' '), 'M1,10 L1,4 L1,4 L2,5 L2,10 M3,10 L3,6 L3,6 L3,10')
+    assert.equal(moves.join(' '), 'M1,10 L1,4 L2,5 L2,10 M3,10 L3,6 L3,10')
   })
 })
 
@@ -171,24 +213,70 @@ describe('Topic', () => {
   for (const [name, one, expected] of [
     ['text', { text: 'hello' }, 'hello'],
     ['a JSON string', { data: 'hello' }, 'hello'],
-    ['an object', { data: { a: 'b' } }, '{\n "a": "b"\n}'],
+    ['an object', { data: { a: 'b' } }, '{"a":"b"}'],
     ['null', { data: null }, 'null'],
     ['bytes', { base64: 'AAE=' }, 'base64: AAE='],
     ['long', { text: 'x'.repeat(9_000) }, `${'x'.repeat(2_000)}...`],
   ]) {
-    test(`last text: ${name}`, () => {
+    test(`words: ${name}`, () => {
       const topic = new Topic('a')
       topic.take({ topic: 'a', seq: 1, prev: 0, nth: 1, time: 1, ...one })
-      assert.equal(topic.lastText(), expected)
+      assert.equal(topic.words(), expected)
       assert.equal(topic.isNumeric, false)
     })
   }
+  const word = (nth, time) => ({ ...event(nth, time), data: `w${nth}` })
+  test('keeps the last ten lines, newest last', () => {
+    const topic = fed(...Array.from({ length: 15 }, (_, n) => word(n + 1, n)))
+    assert.equal(topic.words(), [6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map(n => `w${n}`).join('\n'))
+  })
+  for (const [name, topic, fromS, expected] of [
+    ['numbers only', fed(event(1, 10, 1)), 0, false],
+    ['words after numbers', fed(event(1, 10, 1), word(2, 11)), 0, true],
+    ['words after numbers, long ago', fed(event(1, 10, 1), word(2, 11)), 90, true],
+    ['words between numbers', fed(word(1, 10), event(2, 11, 1)), 0, true],
+    ['words before numbers, long ago', fed(word(1, 10), event(2, 11, 1)), 90, false],
+  ]) test(`says something: ${name}`, () => assert.equal(topic.saysSomething(fromS), expected))
+  test('draws by the clock of the producer, holes too', () => {
+    const at = (nth, time, x) => event(nth, time, { x: x * 1000, y: 1 })
+    const topic = fed(at(1, 1000, 1000), at(2, 1000.3, 1000.1), at(9, 1001, 1000.9))
+    assert.deepEqual([...topic.series.window(0, 9e9).times].map(timeS => timeS.toFixed(1)), ['1000.0', '1000.1', '1000.9'])
+    assert.deepEqual(topic.holes.map(({ fromS, toS }) => [fromS.toFixed(1), toS.toFixed(1)]), [['1000.1', '1000.9']])
+    assert.equal(topic.lastS, 1001)
+  })
   for (const [holes, expected] of [
     [[], ''],
     [[{ lost: 1 }], 'gap: 1 event lost'],
     [[{ lost: 300 }, { lost: null }, { lost: 1000 }], 'gap: 1,300 events lost'],
     [[{ lost: null }], 'gap: the log began anew'],
   ]) test(expected || 'no holes, no words', () => assert.equal(holesInWords(holes), expected))
+})
+
+describe('OwnClock', () => {
+  const run = events => {
+    const clock = new OwnClock()
+    return events.map(([data, timeS]) => Number(clock.at(data, timeS).toFixed(2)))
+  }
+  const x = (s, timeS) => [{ x: s * 1000, y: 1 }, timeS]
+  for (const [name, events, expected] of [
+    ['none', [[{ y: 1 }, 1000], [7, 1001], [null, 1002], [undefined, 1003]], [1000, 1001, 1002, 1003]],
+    ['not a time', [x(3, 1000), [{ x: '1000000' }, 1001]], [1000, 1001]],
+    ['more than a minute off', [x(1061, 1000), x(939, 1000)], [1000, 1000]],
+    ['what waited is drawn where it was measured', [x(1000, 1000), x(1000.1, 1000.6), x(1000.2, 1000.61)], [1000, 1000.1, 1000.2]],
+    ['a producer whose clock is behind', [x(970, 1000), x(970.1, 1000.3)], [1000, 1000.1]],
+    ['a producer whose clock is ahead', [x(1030, 1000.2), x(1030.1, 1000.1), x(1030.2, 1000.4)], [1000.2, 1000.1, 1000.2]],
+    ['two clocks on one topic', [x(1000, 1000), x(980, 1000.1), x(1000.2, 1000.2)], [1000, 1000.1, 1000.2]],
+  ]) test(name, () => assert.deepEqual(run(events), expected))
+})
+
+describe('pointed', () => {
+  const rows = { times: [10, 11, 12, 20, 21], breaks: [0, 0, 0, 1, 0] }
+  for (const [name, row, timeS, expected] of [
+    ['on a row', 1, 11, 1], ['on the line', 1, 11.4, 1], ['on the line, the other way', 2, 11.6, 2],
+    ['just before the first', 0, 9.9, 0], ['before the first', 0, 5, null], ['just after the last', 4, 21.1, 4],
+    ['after the last', 4, 25, null], ['in a hole', 2, 14, null], ['in a hole, the other way', 3, 18, null],
+    ['no row', null, 14, null], ['a row that is gone', 9, 14, null],
+  ]) test(name, () => assert.equal(pointed(rows, row, timeS, 0.2), expected))
 })
 
 describe('ranking', () => {
@@ -206,6 +294,9 @@ describe('ranking', () => {
   for (const [text, name, expected] of [
     ['', 'a', true], ['CPU', 'system/h/cpu', true], [' cpu ', 'system/h/cpu', true], ['mem', 'system/h/cpu', false],
     ['system/**', 'system/h/cpu', true], ['*/cpu', 'system/h/cpu', false],
+    ['b*', 'bare', true], ['b*', 'burst', true], ['B*', 'burst', true], ['b*', 'ab', false], ['b*', 'b/c', false], ['b*', 'b', true],
+    ['sys*/**', 'system/h/cpu', true], ['*/*/c*u', 'system/h/cpu', true], ['a*a', 'a', false], ['a*b*c', 'axxbxxc', true],
+    ['a*bb*b', 'abb', false], ['*', '$x', false], ['$b*/beat', '$broker/beat', true], ['**', 'a/b', true],
   ]) test(`search ${text} in ${name}`, () => assert.equal(search(text)(name), expected))
 })
 

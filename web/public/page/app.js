@@ -5,6 +5,7 @@ import { matcher } from '../penstock/patterns.js'
 import { Board } from './board.js'
 import { ServerClock } from './clock.js'
 import { compact, counted } from './format.js'
+import { remember, remembered } from './memory.js'
 import { showState } from './pill.js'
 import { Rate } from './rate.js'
 import { followTheme } from './theme.js'
@@ -59,11 +60,14 @@ function fetchQuiet() {
   })
 }
 
+let isConnected = false
 showState(byId('state'), byId('retry'), feed)
 feed.onState(state => {
   byId('stale').hidden = !state.stale
   byId('loading').hidden = board.isSettled || state.stale === true
-  if (state.name === State.CONNECTED) measureClock()
+  isConnected = state.name === State.CONNECTED
+  if (isConnected) measureClock()
+  writeHeader()
 })
 followTheme(byId('theme'), () => board.restyle())
 
@@ -83,8 +87,10 @@ function tell({ pattern, cause, lost }) {
 }
 
 function writeHeader() {
-  byId('rate').textContent = compact(Math.round(rate.at(nowS())))
+  // What came before a break is no rate of now.
+  byId('rate').textContent = compact(isConnected ? Math.round(rate.at(nowS())) : 0)
   byId('topics').textContent = compact(board.topicCount) + (board.isFull ? '+' : '')
+  byId('topics-noun').textContent = board.topicCount === 1 ? 'topic' : 'topics'
   byId('empty').hidden = !board.isSettled || board.topicCount > 0
   byId('pause-text').textContent = view.isPaused ? `Paused - ${view.missed.toLocaleString('en')} new` : 'Pause'
 }
@@ -109,8 +115,12 @@ for (const choice of document.querySelectorAll('input[name="window"]')) {
     view.windowS = Number(choice.value)
     board.invalidate()
   }
-  choice.addEventListener('change', follow)
-  // A reload keeps the choice in some browsers.
+  choice.addEventListener('change', () => {
+    remember('window', choice.value)
+    follow()
+  })
+  if (choice.value === remembered('window')) choice.checked = true
+  // A reload keeps the choice in some browsers, without storage too.
   if (choice.checked) follow()
 }
 

@@ -1,9 +1,9 @@
-// One topic on the board: a chart with its legend, or the last value where there are no numbers.
+// One topic on the board: a chart with its legend, the last lines where there are no numbers, or both.
 
 import { Chart, look, strokeOf } from './chart.js'
-import { labelled } from './fields.js'
 import { ago, clockTime, compact, perSecond } from './format.js'
 import { holesInWords } from './topic.js'
+import { labelled } from './units.js'
 
 /** Numbers that change faster than this cannot be read. */
 const LEGEND_EVERY_MS = 250
@@ -17,10 +17,12 @@ export class Card {
   #drawnMs = -Infinity
   #writtenMs = -Infinity
   /** @type {{width: number, height: number}} */ #size = { width: 0, height: 0 }
-  /** @type {number | null} */ #cursorRow = null
+  /** @type {{timeS: number, row: number | null} | null} */ #cursor = null
   #rows = null
+  /** @type {number[]} what each field was last */ #levels = []
+  #isSilent = false
   #parts
-  /** @type {HTMLElement[]} */ #readings = []
+  /** @type {{value: HTMLElement, unit: HTMLElement}[]} */ #readings = []
 
   /** @param {import('./topic.js').Topic} topic */
   constructor(topic) {
@@ -91,41 +93,45 @@ export class Card {
   #drawChart({ fromS, toS, isFrozen }) {
     const { fields } = this.topic.series
     if (this.#chartedFields !== fields.length) this.#forgetChart()
-    if (!this.#chart && !this.#makeChart(fields)) return
+    if (!this.#chart && !this.#makeChart(fields, this.topic.series.newestS < fromS)) return
     const rows = this.topic.series.window(fromS, toS)
     // The ring goes on under a view of it; what stands still needs a copy.
     this.#rows = isFrozen ? copied(rows) : rows
+    this.#levels = this.topic.series.levels(toS)
+    this.#isSilent = rows.times.at(-1) < fromS
     this.#chart.setWindow(fromS, toS)
-    this.#chart.push(this.#rows, this.topic.holesIn(fromS, toS))
+    this.#chart.push(this.#rows, this.topic.holesIn(fromS, toS), this.#isSilent ? this.#levels : null)
   }
 
-  #makeChart(fields) {
+  #makeChart(fields, isSilent) {
     this.#parts.plot.hidden = false
     const { clientWidth: width, clientHeight: height } = this.#parts.plot
     if (width === 0) return false
     this.#size = { width, height }
     const names = fields.map(({ name }) => name)
-    this.#chart = new Chart(this.#parts.plot, names, this.#size, row => { this.#cursorRow = row })
+    this.#chart = new Chart(this.#parts.plot, this.topic.name, names, this.#size, cursor => { this.#cursor = cursor })
     this.#chartedFields = fields.length
+    // Silent since before the window: then the range is that of all that is known.
+    if (isSilent) this.#chart.fit(this.topic.series.window(-Infinity, Infinity).values)
     const theme = look()
     this.#readings = names.map((name, n) => {
-      const { label, unit } = labelled(name)
+      const { label, unit } = labelled(name, this.topic.name)
       const { color, dash } = strokeOf(n, theme)
       const entry = document.createElement('li')
-      const [mark, title, reading, measure] = ['i', 'span', 'b', 'small'].map(tag => entry.appendChild(document.createElement(tag)))
+      const [mark, title, value, measure] = ['i', 'span', 'b', 'small'].map(tag => entry.appendChild(document.createElement(tag)))
       mark.style.borderTop = `3px ${dash ? 'dashed' : 'solid'} ${color}`
       title.textContent = label
       measure.textContent = unit
-      return reading
+      return { value, unit: measure }
     })
-    this.#parts.legend.replaceChildren(...this.#readings.map(reading => reading.parentElement))
+    this.#parts.legend.replaceChildren(...this.#readings.map(({ value }) => value.parentElement))
     return true
   }
 
   #forgetChart() {
     this.#chart?.destroy()
     this.#chart = null
-    this.#cursorRow = null
+    this.#cursor = null
   }
 
   #write({ fromS, toS }) {
@@ -135,32 +141,42 @@ export class Card {
     set(quiet, topic.lastS < fromS ? `last event ${ago(toS - topic.lastS)}` : '')
     set(more, topic.fieldCount > topic.series.fields.length ? `showing ${topic.series.fields.length} of ${topic.fieldCount}` : '')
     plot.hidden = legend.hidden = !topic.isNumeric
-    value.hidden = topic.isNumeric
-    if (!topic.isNumeric) {
-      set(value, topic.lastText())
-      set(this.#parts.rate, perSecond(topic.rate.at(toS)))
-    }
+    value.hidden = topic.isNumeric && !topic.saysSomething(fromS)
+    if (!value.hidden) setLines(value, topic.words())
+    if (!topic.isNumeric) set(this.#parts.rate, perSecond(topic.rate.at(toS)))
   }
 
-  /** The values under the cursor, with their time; else the newest, with the rate. */
+  /** The values under the cursor, with its time; else the newest, with the rate. */
   #writeReadings({ fromS, toS, isFrozen }) {
-    const { times, values } = this.#rows ?? { times: [], values: [] }
-    // One row lies outside the window on each side.
-    const row = times[this.#cursorRow] >= fromS && times[this.#cursorRow] <= toS ? this.#cursorRow : null
-    this.#readings.forEach((reading, n) => set(reading, compact(row === null ? newest(values[n]) : values[n][row])))
-    if (row !== null) set(this.#parts.rate, clockTime(times[row]))
+    // A level is the same everywhere.
+    const cursor = this.#isSilent ? null : this.#cursor
+    this.#readings.forEach(({ value, unit }, n) => {
+      const measure = this.#chart?.measure(n)
+      if (!measure) return
+      const shown = cursor ? this.#valueAt(n, cursor.row, fromS, toS) : this.#levels[n]
+      set(value, measure.power ? compact(shown) : compact(shown / measure.divisor))
+      set(unit, measure.unit)
+    })
+    if (cursor) set(this.#parts.rate, clockTime(cursor.timeS))
     else if (!isFrozen) set(this.#parts.rate, perSecond(this.topic.rate.at(toS)))
   }
-}
 
-function newest(values) {
-  let row = values.length - 1
-  while (row > 0 && Number.isNaN(values[row])) row--
-  return values[row]
+  /** NaN where nothing is drawn; one row lies outside the window on each side. */
+  #valueAt(n, row, fromS, toS) {
+    const { times, values } = this.#rows
+    return times[row] >= fromS && times[row] <= toS ? values[n][row] : NaN
+  }
 }
 
 function copied({ times, values, breaks }) {
   return { times: times.slice(), values: values.map(column => column.slice()), breaks: breaks.slice() }
+}
+
+/** Newest last, and in sight unless the viewer has scrolled back. */
+function setLines(element, text) {
+  const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4
+  set(element, text)
+  if (isAtEnd) element.scrollTop = element.scrollHeight
 }
 
 /** Only what changed: each write to the page costs a layout. */

@@ -1,4 +1,4 @@
-// The numbers in a payload, by name, and the units that names tell. Pure.
+// The numbers in a payload, by name. Pure.
 
 export const MOST_FIELDS = 20
 const MOST_DEPTH = 8
@@ -23,21 +23,4 @@ function collect(value, name, depth, found) {
   } else if (value !== null && typeof value === 'object' && depth < MOST_DEPTH) {
     for (const [key, inner] of Object.entries(value)) collect(inner, name ? `${name}.${key}` : key, depth + 1, found)
   }
-}
-
-const UNITS = new Map(Object.entries({
-  kib_s: 'KiB/s', mib_s: 'MiB/s', bytes_s: 'B/s', kib: 'KiB', mib: 'MiB', gib: 'GiB', bytes: 'B',
-  percent: '%', pct: '%', hz: 'Hz', us: 'µs', ms: 'ms', s: 's', celsius: '°C',
-}))
-
-/**
- * The unit that a name ends with, and the name without it: `read_kib_s` is `read` in `KiB/s`.
- * @param {string} name
- * @returns {{label: string, unit: string}}
- */
-export function labelled(name) {
-  for (const [suffix, unit] of UNITS) {
-    if (name.endsWith(`_${suffix}`)) return { label: name.slice(0, -suffix.length - 1).replaceAll('_', ' '), unit }
-  }
-  return { label: name.replaceAll('_', ' '), unit: '' }
 }

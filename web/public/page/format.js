@@ -6,7 +6,7 @@ const SIZES = [[1e12, 1e12, 'T'], [1e9, 1e9, 'G'], [1e6, 1e6, 'M'], [1e4, 1e3, '
 /** A number in about four digits. @param {number | undefined} value */
 export function compact(value) {
   if (value === undefined || Number.isNaN(value)) return '–'
-  if (isExtreme(value)) return value.toExponential(1)
+  if (isExtreme(value)) return exponential(value)
   const [divisor, mark] = scale(Math.abs(value))
   const scaled = value / divisor
   if (Number.isInteger(value) && divisor === 1) return String(value)
@@ -17,10 +17,12 @@ export function compact(value) {
 export function axisMarks(splits) {
   const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) : 1
   const largest = Math.max(...splits.map(Math.abs))
-  if (isExtreme(largest)) return splits.map(value => (value === 0 ? '0' : value.toExponential(1)))
+  if (isExtreme(largest)) return splits.map(value => (value === 0 ? '0' : exponential(value)))
   const [divisor, mark] = scale(largest)
   // 2.5 needs one decimal though it is more than one: look at the step's own digits, not at its size.
   const decimals = [0, 1, 2, 3, 4, 5].find(digits => isWhole((step / divisor) * 10 ** digits)) ?? 6
+  // Many decimals of a million are harder to read than its digits.
+  if (divisor > 1 && decimals > 3) return splits.map(value => value.toFixed(0))
   return splits.map(value => (value === 0 ? '0' : (value / divisor).toFixed(decimals) + mark))
 }
 
@@ -50,6 +52,11 @@ export function counted(count, noun) {
 function scale(size) {
   const [, divisor, mark] = SIZES.find(([from]) => size >= from)
   return [divisor, mark]
+}
+
+/** 3e19 rather than 3.0e+19: marks of an axis have little room. */
+function exponential(value) {
+  return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e')
 }
 
 function isExtreme(value) {

@@ -1,7 +1,7 @@
 // A line through rows, as moves of a pen: never across a hole, over missing values, and at most four
-// points a pixel column. Pure; the pen is anything with moveTo and lineTo.
+// points a pixel column. Pure; the pen is anything with moveTo, lineTo and dot.
 
-/** @typedef {{moveTo(x: number, y: number): void, lineTo(x: number, y: number): void}} Pen */
+/** @typedef {{moveTo(x: number, y: number): void, lineTo(x: number, y: number): void, dot(x: number, y: number): void}} Pen */
 
 /**
  * @param {Pen} pen
@@ -11,21 +11,27 @@
  */
 export function trace(pen, { times, values, breaks }, toX, toY) {
   let isDown = false
+  let isAlone = true
   let columnX = NaN
   let [first, least, largest, last] = [0, 0, 0, 0]
   const finishColumn = () => {
     // What many values on one pixel column look like: in at the first, over both ends, out at the last.
     if (least === first && largest === first) return
+    isAlone = false
     pen.lineTo(columnX, toY(least))
     pen.lineTo(columnX, toY(largest))
     pen.lineTo(columnX, toY(last))
   }
+  const finishStretch = () => {
+    if (!isDown) return
+    finishColumn()
+    // A line of no length draws nothing, whatever its ends.
+    if (isAlone) pen.dot(columnX, toY(last))
+    isDown = false
+  }
   for (let row = 0; row < times.length; row++) {
     const value = values[row]
-    if (breaks[row] && isDown) {
-      finishColumn()
-      isDown = false
-    }
+    if (breaks[row]) finishStretch()
     if (Number.isNaN(value)) continue
     const x = toX(times[row])
     if (isDown && Math.floor(x) === Math.floor(columnX)) {
@@ -34,15 +40,18 @@ export function trace(pen, { times, values, breaks }, toX, toY) {
       last = value
       continue
     }
-    if (isDown) finishColumn()
-    else pen.moveTo(x, toY(value))
-    // After a moveTo as well: a point between two holes is a line of no length, seen by its round ends.
-    pen.lineTo(x, toY(value))
+    if (isDown) {
+      finishColumn()
+      pen.lineTo(x, toY(value))
+    } else {
+      pen.moveTo(x, toY(value))
+    }
+    isAlone = !isDown
     isDown = true
     columnX = x
     first = least = largest = last = value
   }
-  if (isDown) finishColumn()
+  finishStretch()
 }
 
 /**
@@ -68,6 +77,7 @@ export function filling(line, area, floorY) {
       area.lineTo(x, y)
       lastX = x
     },
+    dot: (x, y) => line.dot(x, y),
     finish,
   }
 }

@@ -1,7 +1,5 @@
 // Which topics come first, and which a search leaves. Pure.
 
-import { matcher } from '../penstock/patterns.js'
-
 const ACTIVE_S = 60
 
 /**
@@ -18,15 +16,35 @@ export function ranked(topics, nowS) {
 }
 
 /**
- * What is typed into the search box: a part of a name, or a pattern if it holds a `*`.
+ * What is typed into the search box: a part of a name, or a pattern if it holds a `*`. It stands for a
+ * segment as in every pattern; here for a part of one as well, since `b*` says what is meant.
  * @param {string} text
  * @returns {(topic: string) => boolean}
  */
 export function search(text) {
   const wanted = text.trim().toLowerCase()
-  if (wanted.includes('*')) {
-    const matches = matcher(wanted)
-    return topic => matches(topic.toLowerCase())
+  if (!wanted.includes('*')) return topic => topic.toLowerCase().includes(wanted)
+  const segments = wanted.split('/')
+  const isOpen = segments.at(-1) === '**'
+  if (isOpen) segments.pop()
+  return topic => {
+    const found = topic.toLowerCase().split('/')
+    if (isOpen ? found.length <= segments.length : found.length !== segments.length) return false
+    if (topic.startsWith('$') && !wanted.startsWith('$')) return false
+    return segments.every((segment, place) => fits(segment, found[place]))
   }
-  return topic => topic.toLowerCase().includes(wanted)
+}
+
+/** Whether a text has these parts in their order, the first at its start, the last at its end. */
+function fits(segment, text) {
+  const [first, ...others] = segment.split('*')
+  if (!others.length) return text === first
+  const last = others.pop()
+  if (!text.startsWith(first) || !text.endsWith(last) || text.length < first.length + last.length) return false
+  let from = first.length
+  return others.every(part => {
+    const at = text.indexOf(part, from)
+    from = at + part.length
+    return at >= 0 && from <= text.length - last.length
+  })
 }

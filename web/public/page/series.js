@@ -70,6 +70,16 @@ export class Series {
     }
   }
 
+  /** The last value of each field up to a time, NaN where there is none. @param {number} toS */
+  levels(toS) {
+    const last = this.#firstAfter(toS) - 1
+    return this.fields.map(({ values }) => {
+      let row = last
+      while (row > this.#head && Number.isNaN(values[row])) row--
+      return row < this.#head ? NaN : values[row]
+    })
+  }
+
   /** Index of the first row later than a time. */
   #firstAfter(timeS) {
     let [low, high] = [this.#head, this.#tail]

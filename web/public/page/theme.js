@@ -1,6 +1,7 @@
 // Light or dark: as the system says until the viewer chooses. first-paint.js has set the first.
 
-const KEY = 'penstock-theme'
+import { remember, remembered } from './memory.js'
+
 const root = document.documentElement
 
 /**
@@ -20,27 +21,11 @@ export function followTheme(button, onChange) {
   }
   button.addEventListener('click', () => {
     const chosen = root.dataset.theme === 'dark' ? 'light' : 'dark'
-    remember(chosen)
+    remember('theme', chosen)
     show(chosen)
   })
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', ({ matches }) => {
-    if (!remembered()) show(matches ? 'dark' : 'light')
+    if (!remembered('theme')) show(matches ? 'dark' : 'light')
   })
   name()
-}
-
-function remember(theme) {
-  try {
-    localStorage.setItem(KEY, theme)
-  } catch {
-    // Not remembered, then: storage may be forbidden.
-  }
-}
-
-function remembered() {
-  try {
-    return localStorage.getItem(KEY)
-  } catch {
-    return null
-  }
 }

@@ -1,12 +1,14 @@
-// What the page knows of one topic: its numbers, its last value, its holes, its rate. Pure.
+// What the page knows of one topic: its numbers, its last words, its holes, its rate. Pure.
 
 import { numbersIn } from './fields.js'
 import { counted } from './format.js'
+import { OwnClock } from './own_clock.js'
 import { Rate } from './rate.js'
 import { KEEP_S, Series } from './series.js'
 
 const MOST_HOLES = 200
-const MOST_SHOWN_CHARS = 2_000
+const MOST_LINES = 10
+const MOST_LINE_CHARS = 2_000
 
 /**
  * A stretch of time in which events are missing.
@@ -19,6 +21,11 @@ export class Topic {
   /** @type {Hole[]} oldest first */ holes = []
   /** @type {import('../penstock/protocol.js').Event | null} */ #last = null
   #isTorn = false
+  #clock = new OwnClock()
+  #lastDrawnS = NaN
+  /** @type {string[]} of the last events without numbers, oldest first */ #lines = []
+  #lineS = -Infinity
+  #numberS = -Infinity
   /** Numeric fields in the last event, more than are drawn at times. */
   fieldCount = 0
 
@@ -37,16 +44,23 @@ export class Topic {
 
   /** The next event of this topic. @param {import('../penstock/protocol.js').Event} event */
   take(event) {
+    const timeS = this.#clock.at(event.data, event.time)
     const lost = this.#last && !this.#isTorn ? event.nth - this.#last.nth - 1 : 0
     const isBroken = this.#isTorn || lost > 0
-    if (isBroken && this.#last) this.#addHole({ fromS: this.#last.time, toS: event.time, lost: this.#isTorn ? null : lost })
+    if (isBroken && this.#last) this.#addHole({ fromS: this.#lastDrawnS, toS: timeS, lost: this.#isTorn ? null : lost })
     const numbers = 'data' in event ? numbersIn(event.data) : []
     if (numbers.length) {
-      this.series.push(event.time, numbers, isBroken)
+      this.series.push(timeS, numbers, isBroken)
       this.fieldCount = numbers.length
+      this.#numberS = event.time
+    } else {
+      this.#lines.push(line(event))
+      if (this.#lines.length > MOST_LINES) this.#lines.shift()
+      this.#lineS = event.time
     }
     this.rate.add(event.time)
     this.#last = event
+    this.#lastDrawnS = timeS
     this.#isTorn = false
   }
 
@@ -55,12 +69,14 @@ export class Topic {
     this.#isTorn = this.#last !== null
   }
 
-  /** The last payload as text, cut to what a card can show. */
-  lastText() {
-    if (!this.#last) return ''
-    const { data, text, base64 } = this.#last
-    const shown = base64 !== undefined ? `base64: ${base64}` : text ?? (typeof data === 'string' ? data : JSON.stringify(data, null, 1))
-    return shown.length > MOST_SHOWN_CHARS ? `${shown.slice(0, MOST_SHOWN_CHARS)}...` : shown
+  /** The last events without numbers, a line each, newest last. */
+  words() {
+    return this.#lines.join('\n')
+  }
+
+  /** Whether what it said belongs beside its numbers: it is newer than they, or of this window. @param {number} fromS */
+  saysSomething(fromS) {
+    return this.#lines.length > 0 && (this.#lineS >= fromS || this.#lineS >= this.#numberS)
   }
 
   /** Holes that touch a window. @param {number} fromS @param {number} toS */
@@ -72,6 +88,12 @@ export class Topic {
     this.holes.push(hole)
     if (this.holes.length > MOST_HOLES || this.holes[0].toS < hole.toS - KEEP_S) this.holes.shift()
   }
+}
+
+/** A payload as text, cut to what a card can show. @param {import('../penstock/protocol.js').Event} event */
+function line({ data, text, base64 }) {
+  const shown = base64 !== undefined ? `base64: ${base64}` : text ?? (typeof data === 'string' ? data : JSON.stringify(data))
+  return shown.length > MOST_LINE_CHARS ? `${shown.slice(0, MOST_LINE_CHARS)}...` : shown
 }
 
 /** What to say of holes. @param {Hole[]} holes */
