@@ -64,7 +64,7 @@ class Answers:
         """The frames of the answer: JSON, and records where events were asked for."""
         try:
             asked = control.decode_request(request)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return [_refusal(_id_of(request), "bad_request", str(error))]
         try:
             page, *records = self._page(asked)
@@ -121,7 +121,7 @@ class Answers:
 def _id_of(request: bytes) -> int:
     try:
         return _maybe_id(request).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
 
 

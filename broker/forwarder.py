@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 
@@ -232,7 +232,9 @@ def _receive_some(socket: zmq.Socket[bytes], wanted: int) -> list[bytes]:
     return frames
 
 
+@cache
 def _version() -> str:
+    """Read once: with no descriptor left there is no file to read."""
     try:
         return version("penstock")
     except PackageNotFoundError:  # run from a checkout

@@ -106,8 +106,13 @@ class Connection(ABC):
 
     def receive(self, text: str) -> None:
         """A frame from the client."""
+        commands = self._work().commands
         for command in protocol.commands(text, self.hub.limits["history"]):
-            self.command(command)
+            if isinstance(command, Subscribe):
+                self.hub.announce(command.pattern)
+            commands.append(command)
+        # Once for all of them: between two, the connection would join the flow only to leave it again.
+        self.pump()
 
     def command(self, command: Command) -> None:
         self._work().commands.append(command)
@@ -192,7 +197,8 @@ class Connection(ABC):
             if cut.at and cut.at.epoch != self.hub.epoch:
                 cut.restart()
             if cut.at or self._place(behind, cut):
-                return self._answer(behind, cut)
+                # What leaving the flow has still to tell comes before a reply that moves on.
+                return b"" if behind.told else self._answer(behind, cut)
         elif behind.commands:
             return self._obey(behind, behind.commands.popleft())
         return self._catch_up(behind, behind.past) if behind.past else None

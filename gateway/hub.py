@@ -8,7 +8,7 @@ up; one that does not leaves its cohort with a position and goes on by ring and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -25,6 +25,7 @@ from gateway.trie import PatternTrie, TopicTrie
 
 ROUTES_MAX = 100_000
 SENDS_PER_TURN = 16
+WILD_MAX = 8
 
 Replayed = Callable[[ReplayPage | ControlError, Sequence[Event]], None]
 Lasted = Callable[[LastPage | ControlError, Sequence[Event]], None]
@@ -42,7 +43,7 @@ class Prefixes(Protocol):
 
     def follow(self, prefix: str) -> bool: ...
     def settle(self) -> None: ...
-    def unfollow(self, prefix: str) -> None: ...
+    def unfollow(self, prefixes: Sequence[str]) -> None: ...
     def covers(self, prefix: str) -> int | None: ...
 
 
@@ -265,6 +266,9 @@ class Hub:
             self.leave(connection)
         self._behind.discard(connection)
         self._after_flush.pop(connection.pump, None)
+        if connection.behind and (cut := connection.behind.cut):
+            for wanted in cut.wanted.patterns:
+                self._await_force.get(wanted.prefix, set()).discard(connection)
         connection.behind = None
 
     def interest(self, patterns: frozenset[Pattern]) -> Interest:
@@ -289,7 +293,7 @@ class Hub:
                 self._dirty[cohort] = None
             for wanted in cohort.interest.patterns:
                 self._patterns.add(wanted, cohort)
-                self._reroute(wanted)
+            self._reroute(cohort.interest.patterns)
         cohort.members.add(connection)
         connection.cohort, connection.turn = cohort, self.turn
         self._behind.discard(connection)
@@ -318,9 +322,19 @@ class Hub:
             self._topics.add(topic)
         return found
 
-    def _reroute(self, wanted: Pattern) -> None:
-        for topic in [wanted.text] if wanted.is_literal else list(self._topics.matching(wanted)):
-            self._routes.pop(topic, None)
+    def _reroute(self, patterns: Collection[Pattern]) -> None:
+        wild = [wanted for wanted in patterns if not wanted.is_literal]
+        if len(wild) > WILD_MAX:
+            # To find what so many match costs more than to find anew what comes.
+            self._routes.clear()
+            self._topics.clear()
+            return
+        for wanted in wild:
+            for topic in list(self._topics.matching(wanted)):
+                self._routes.pop(topic, None)
+        for wanted in patterns:
+            if wanted.is_literal:
+                self._routes.pop(wanted.text, None)
 
     @property
     def position(self) -> Position:
@@ -336,6 +350,12 @@ class Hub:
         self._unused.pop(prefix, None)
         if not self.upstream.follow(prefix):
             self.later(self.upstream.settle)  # one barrier for all that come in the same turn
+
+    def announce(self, wanted: Pattern) -> None:
+        """It is about to be claimed: one barrier does for all that come in the same turn."""
+        if wanted.prefix not in self._users:
+            self.claim(wanted)
+            self.release(wanted)
 
     def release(self, wanted: Pattern) -> None:
         prefix = wanted.prefix
@@ -361,13 +381,14 @@ class Hub:
     def expire(self) -> None:
         """Drop what nobody needs any more; to be called about once a second."""
         deadline = self.clock() - self._linger_s
-        for prefix in [prefix for prefix, since in self._unused.items() if since <= deadline]:
-            del self._unused[prefix]
-            self._await_force.pop(prefix, None)
-            self.upstream.unfollow(prefix)
+        if gone := [prefix for prefix, since in self._unused.items() if since <= deadline]:
+            for prefix in gone:
+                del self._unused[prefix]
+                self._await_force.pop(prefix, None)
+            self.upstream.unfollow(gone)
         for key, cohort in [item for item in self._cohorts.items() if not item[1].members]:
             del self._cohorts[key]
             self._dirty.pop(cohort, None)
             for wanted in cohort.interest.patterns:
                 self._patterns.discard(wanted, cohort)
-                self._reroute(wanted)
+            self._reroute(cohort.interest.patterns)

@@ -159,7 +159,12 @@ class ControlLink:
                 outcome = waiting.decode(answer.ok)
             except msgspec.DecodeError as error:
                 outcome = ControlError("bad_answer", f"the broker's answer is not understood: {error}")
-        waiting.done(outcome, frames[1] if len(frames) > 1 else b"")
+        try:
+            waiting.done(outcome, frames[1] if len(frames) > 1 else b"")
+        except Exception:
+            # It must not leave the watcher's callback, or gevent stops the watcher, and nobody hears
+            # an answer any more.
+            log.exception("an answer was not taken op_id=%d", answer.id)
 
     def _sweep(self) -> None:
         now = time.monotonic()

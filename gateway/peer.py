@@ -9,16 +9,19 @@ from gateway.hub import Hub
 from gateway.protocol import Refusal
 from gateway.wired import Wired
 
+TURN_MESSAGES = 64
+
 
 class Peer(Wired):
     """See `Wired`."""
 
-    __slots__ = ("_inbound", "_max_bytes")
+    __slots__ = ("_inbound", "_max_bytes", "_rest")
 
     def __init__(self, hub: Hub, form: Form, fd: int, max_bytes: int) -> None:
         super().__init__(hub, form, fd)
         self._inbound: Inbound | None = None
         self._max_bytes = max_bytes
+        self._rest: list[frames.Message] = []  # that came together with others, and wait for a turn
 
     def start_with(self, early: bytes) -> None:
         """Join the hub; `early` is what the client sent right behind its request."""
@@ -35,7 +38,17 @@ class Peer(Wired):
 
     def take(self, data: bytes) -> None:
         messages, self._inbound = frames.receive(data, self._inbound, self._max_bytes)
-        for message in messages:
+        self._rest += messages
+        self._go_on()
+
+    @property
+    def is_full(self) -> bool:
+        return bool(self._rest) or super().is_full
+
+    def _go_on(self) -> None:
+        """Do some of what the client said; the rest after others had their turn."""
+        now, self._rest = self._rest[:TURN_MESSAGES], self._rest[TURN_MESSAGES:]
+        for message in now:
             if self.has_ended:
                 return
             if isinstance(message, Text):
@@ -48,3 +61,7 @@ class Peer(Wired):
                 self.answer_ping(frames.pong_frame(message.data))
             elif isinstance(message, Closing | Fault):
                 self.close(message.code, message.reason if isinstance(message, Fault) else "")
+        if self._rest:
+            self.hub.later(self._go_on)
+        else:
+            self.pump()  # reads on

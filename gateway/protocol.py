@@ -148,7 +148,9 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
     position = None
     if since is not None:
         try:
-            position = Position.parse(since if isinstance(since, str) else repr(since))
+            if not isinstance(since, str):
+                raise _Refused("bad_request", "since: want a position as a string")
+            position = Position.parse(since)
         except BadPosition as error:
             raise _Refused("bad_request", f"since: {error}") from None
     return Subscribe(number, wanted, history or 0, position)

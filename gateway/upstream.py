@@ -21,7 +21,7 @@ and a new barrier asked for, as after a break: the log has it all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,17 +126,18 @@ class Upstream:
         if self._recovery != 0 and any(follow.barrier is None for follow in self._fresh.values()):
             self._ask_barrier()
 
-    def unfollow(self, prefix: str) -> None:
-        if self._follows.pop(prefix, None) is None:
-            return
-        self._fresh.pop(prefix, None)
-        self._link.set_filter(prefix, False)
-        # What comes on these topics from now on is not ours to miss.
-        gone = [prefix] if prefix in self._last else []
-        if prefix == "" or prefix.endswith("/"):
-            gone = [topic for topic in self._last if topic.startswith(prefix)]
-        for topic in gone:
-            if self._since(topic) is None:
+    def unfollow(self, prefixes: Sequence[str]) -> None:
+        """Want no more of what begins with any of these."""
+        topics: Collection[str] = prefixes
+        for prefix in prefixes:
+            if self._follows.pop(prefix, None):
+                self._fresh.pop(prefix, None)
+                self._link.set_filter(prefix, False)
+                if prefix == "" or prefix.endswith("/"):
+                    topics = list(self._last)  # it stood for any number of them
+        # What comes on these from now on is not ours to miss.
+        for topic in topics:
+            if topic in self._last and self._since(topic) is None:
                 del self._last[topic]
 
     def covers(self, prefix: str) -> int | None:

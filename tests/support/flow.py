@@ -216,10 +216,11 @@ class Flow:
     def settle(self) -> None:
         pass  # `force` brings the marker
 
-    def unfollow(self, prefix: str) -> None:
-        self.since.pop(prefix, None)
-        if prefix in self.fresh:
-            self.fresh.remove(prefix)
+    def unfollow(self, prefixes: Sequence[str]) -> None:
+        for prefix in prefixes:
+            self.since.pop(prefix, None)
+            if prefix in self.fresh:
+                self.fresh.remove(prefix)
 
     def covers(self, prefix: str) -> int | None:
         return self.since.get(prefix)

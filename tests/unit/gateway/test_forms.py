@@ -87,6 +87,8 @@ def test_line_ends_in_json_become_spaces() -> None:
         pytest.param(b"\xef\xbb\xbf{}", id="a byte order mark"),
         pytest.param(b" ", id="white space alone"),
         pytest.param(nested(65), id="65 deep"),
+        pytest.param(nested(2_000), id="deeper than the parser goes"),
+        pytest.param(b"[" * 200_000, id="deeper than the parser goes, and never closed"),
         pytest.param(b'{"a":' * 65 + b"1" + b"}" * 65, id="65 objects deep"),
     ],
 )

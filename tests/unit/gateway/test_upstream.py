@@ -703,7 +703,7 @@ def test_what_is_no_longer_followed_is_neither_offered_nor_missed() -> None:
     scene = standing("a", "b")
     scene.come(event("a", 11, 9), event("b", 12, 9))
     scene.told()
-    scene.upstream.unfollow("a")
+    scene.upstream.unfollow(["a"])
     scene.come(event("a", 13, 11), event("b", 14, 12))
     assert scene.told() == ["b 14"]
     assert scene.upstream.covers("a") is None
@@ -713,7 +713,7 @@ def test_what_is_no_longer_followed_is_neither_offered_nor_missed() -> None:
 def test_what_is_followed_again_is_not_held_against_what_was_seen_before() -> None:
     scene = standing("a/")
     scene.come(event("a/x", 11, 9))
-    scene.upstream.unfollow("a/")
+    scene.upstream.unfollow(["a/"])
     assert scene.upstream.follow("a/") is False
     scene.upstream.settle()
     scene.marker(20)
@@ -728,7 +728,7 @@ def test_what_another_prefix_follows_is_still_missed(leaving: str) -> None:
     scene = standing("a/x", "a/", "")
     scene.come(event("a/x", 11, 9))
     scene.told()
-    scene.upstream.unfollow(leaving)
+    scene.upstream.unfollow([leaving])
     scene.come(event("a/x", 14, 13))
     assert scene.told() == []
     assert len(scene.asked()) == 2  # the filter, and the replay
@@ -738,7 +738,7 @@ def test_what_is_left_before_its_barrier_never_comes_into_force() -> None:
     scene = standing("a")
     scene.upstream.follow("b")
     scene.upstream.settle()
-    scene.upstream.unfollow("b")
+    scene.upstream.unfollow(["b"])
     scene.marker(12)
     assert scene.told() == ["up to 12"]
     assert scene.asked() == ["+b", "barrier", "-b"]
@@ -746,5 +746,5 @@ def test_what_is_left_before_its_barrier_never_comes_into_force() -> None:
 
 def test_leaving_what_is_not_followed_changes_nothing() -> None:
     scene = standing("a")
-    scene.upstream.unfollow("b")
+    scene.upstream.unfollow(["b"])
     assert scene.asked() == []
