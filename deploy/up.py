@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from deploy.parent import end_with_parent
+from deploy.ports import check_free
 from deploy.supervised import Logs, Process, Supervised, is_ready
 
 FOLDER = Path(__file__).resolve().parent
@@ -30,6 +32,9 @@ def up(folder: Path = FOLDER, gateways: int | None = None, demo: bool = True) ->
 
     Its logs and its socket lie in `run`, beside `folder`. Returns the exit code: 0 stopped by SIGTERM
     or by supervisorctl, 1 something failed, 130 interrupted.
+
+    Raises:
+        AddressInUse, BadSetting: before anything was started.
     """
     config = folder / "supervisord.conf"
     if gateways is not None or not demo:
@@ -42,6 +47,7 @@ def up(folder: Path = FOLDER, gateways: int | None = None, demo: bool = True) ->
     if pid := supervised.maybe_pid():
         _say(f"already running (supervisord is pid {pid}): supervisorctl -c {config} shutdown stops it")
         return 1
+    check_free(config, os.environ)
     logs = Logs(supervised.logs)
     supervisord = _start(config)
     try:

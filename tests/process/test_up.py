@@ -68,14 +68,41 @@ def test_a_second_ctrl_c_does_not_wait_for_a_process_that_hangs(the_set: Deploye
     assert_nothing_left(processes, ports)
 
 
-def test_a_busy_port_is_named_and_nothing_stays(the_set: Deployed) -> None:
+@pytest.mark.parametrize(
+    ("setting", "form"),
+    [
+        pytest.param("PENSTOCK_BROKER__FEED", "tcp://127.0.0.1:{}", id="the feed"),
+        pytest.param("PENSTOCK_BROKER__INGEST", "tcp://*:{}", id="the ingest, on all interfaces"),
+        pytest.param("PENSTOCK_BROKER__ADMIN", "127.0.0.1:{}", id="the broker's health"),
+        pytest.param("PENSTOCK_GATEWAY__PORT", "{}", id="the page"),
+        pytest.param("PENSTOCK_GATEWAY__OWN_PORT", "{}", id="a gateway's own"),
+    ],
+)
+def test_a_busy_port_is_named_and_nothing_is_started(the_set: Deployed, setting: str, form: str) -> None:
     with socket.socket() as somebody:
         somebody.bind(("127.0.0.1", 0))
         somebody.listen()
-        busy = f"tcp://127.0.0.1:{somebody.getsockname()[1]}"
-        the_set.env["PENSTOCK_BROKER__FEED"] = busy
+        busy = form.format(somebody.getsockname()[1])
+        the_set.env[setting] = busy
         up = the_set.up()
         assert up.wait() == 1
-    assert f"{busy} is in use" in up.stderr()
-    assert "broker.log" in up.stderr()
+    (line,) = up.stderr().splitlines()
+    assert f"{busy} is in use" in line and setting in line
+    assert not list(the_set.supervised.logs.glob("*.log"))
+
+
+def test_a_wrong_setting_is_named_and_nothing_is_started(the_set: Deployed) -> None:
+    (the_set.folder / "penstock.toml").write_text("[broker]\nfeet = 1\n")
+    up = the_set.up()
+    assert up.wait() == 78
+    assert "penstock.toml:2, [broker] feet: no such setting: did you mean feed?" in up.stderr()
+    assert not list(the_set.supervised.logs.glob("*.log"))
+
+
+def test_a_process_that_fails_is_named_with_its_log_and_nothing_stays(the_set: Deployed) -> None:
+    # What only the process itself finds out.
+    (the_set.folder / "run" / "penstock.log.db").write_text("not a log of ours, by far")
+    up = the_set.up()
+    assert up.wait() == 1
+    assert "is not a Penstock log" in up.stderr() and "broker.log" in up.stderr()
     assert the_set.everybody() == []

@@ -12,7 +12,9 @@ REPO = Path(__file__).resolve().parents[2]
 
 # What a package may import of ours, apart from itself.
 CONTRACT = {"broker.errors", "broker.topics", "broker.wire", "broker.control", "broker.settings"}
-MAY_IMPORT = {"broker": set[str](), "producer": CONTRACT, "gateway": CONTRACT, "deploy": set[str]()}
+# Who runs the set reads what its processes read: where they will listen.
+SETTINGS = {"broker.errors", "broker.settings", "gateway.settings"}
+MAY_IMPORT = {"broker": set[str](), "producer": CONTRACT, "gateway": CONTRACT, "deploy": SETTINGS}
 OURS = {*MAY_IMPORT, "penstock", "tests"}
 
 # These decide and do nothing else: time and bytes come in as arguments. Every file whose docstring
