@@ -21,6 +21,7 @@ from broker.admin import Admin
 from broker.errors import BadSetting, PenstockError
 from broker.forwarder import Forwarder
 from broker.log import Log
+from broker.logs import log_to_stderr
 from broker.retention import Keep, Rule
 from broker.settings import BrokerSettings, load
 from broker.sockets import bind
@@ -34,9 +35,7 @@ log = logging.getLogger("broker")
 def main(env: Mapping[str, str] = os.environ) -> int:
     """Runs until a signal ends it; the exit code."""
     setproctitle("penstock broker")
-    logging.basicConfig(
-        stream=sys.stderr, level="INFO", format="%(asctime)s level=%(levelname)s %(name)s %(message)s"
-    )
+    log_to_stderr()
     try:
         run(load(BrokerSettings, "broker", env=env))
     except PenstockError as error:

@@ -15,6 +15,7 @@ import gevent
 from setproctitle import setproctitle
 
 from broker.errors import BadSetting, PenstockError
+from broker.logs import log_to_stderr
 from broker.settings import load
 from gateway.service import Gateway
 from gateway.settings import GatewaySettings
@@ -25,8 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--number", type=int, help="of this gateway among those of the host")
     parser.add_argument("--config", help="a TOML file; see docs")
     options = parser.parse_args(argv)
-    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
+    log_to_stderr()
     try:
         flags = {"number": options.number}
         settings = load(GatewaySettings, "gateway", env=os.environ, path=options.config, overrides=flags)
@@ -51,7 +51,7 @@ def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    logging.getLogger(__name__).info("descriptors=%d", hard)
+    logging.getLogger("gateway").info("descriptors=%d", hard)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ import click
 from setproctitle import setproctitle
 
 from broker.errors import BadSetting, PenstockError
+from broker.logs import log_to_stderr
 from producer.publisher import Publisher
 from producer.schedule import next_beat
 from producer.settings import ProducerSettings
@@ -24,7 +24,7 @@ STREAM_CLOSE_S = 1.0
 
 def run(command: click.Command, argv: Sequence[str] | None) -> int:
     """Run a source's command as this process; its exit code, every error told in one line."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    log_to_stderr()
     setproctitle(f"penstock {command.name}")
     try:
         return int(command.main(argv, prog_name=f"penstock {command.name}", standalone_mode=False) or 0)

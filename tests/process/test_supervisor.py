@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -40,6 +41,15 @@ def test_each_process_logs_to_its_own_file(running: Deployed) -> None:
     for name in ALL:
         log = running.folder / "run" / "logs" / f"{name}.log"
         wait_for(partial(says_ready, log), what=f"the ready line in {log}")
+
+
+def test_all_log_in_one_form(running: Deployed) -> None:
+    form = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ level=[A-Z]+ (broker|gateway|producer)[\w.]* .+")
+    for name in ALL:
+        log = running.folder / "run" / "logs" / f"{name}.log"
+        lines = [line for line in log.read_text().splitlines() if not line.startswith("ready ")]
+        assert [line for line in lines if not form.fullmatch(line)] == [], name
+        assert lines or not name.startswith("gateway")  # the others have nothing to say
 
 
 def says_ready(log: Path) -> bool:

@@ -11,7 +11,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 
 # What a package may import of ours, apart from itself.
-CONTRACT = {"broker.errors", "broker.topics", "broker.wire", "broker.control", "broker.settings"}
+CONTRACT = {f"broker.{name}" for name in ("errors", "topics", "wire", "control", "settings", "logs")}
 # Who runs the set reads what its processes read: where they will listen.
 SETTINGS = {"broker.errors", "broker.settings", "gateway.settings"}
 MAY_IMPORT = {"broker": set[str](), "producer": CONTRACT, "gateway": CONTRACT, "deploy": SETTINGS}
