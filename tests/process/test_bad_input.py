@@ -146,6 +146,25 @@ def test_a_client_is_told_what_was_wrong_and_stays(
         assert pong["reply"] == 77 and "time" in pong["ok"]
 
 
+def test_a_payload_too_deep_for_the_parser_is_text(broker: Broker, gateway: Gateway) -> None:
+    with Client() as client:
+        client.connect(gateway.address["url"])
+        followed = client.subscribe("deep/a")
+        push(broker.address["push"], [[b"deep/a", b"[" * 2_000], *numbered("deep/a", [1])])
+        client.read_more(followed, 2)
+        assert client.subscribe("deep/**", history=5)
+
+
+def test_a_thousand_subscribes_at_once_are_answered_in_order(gateway: Gateway) -> None:
+    """With a prefix each: one barrier does for all, and the connection joins the flow once."""
+    with Client() as client:
+        client.connect(gateway.address["url"])
+        client.say("\n".join(f'{{"subscribe": "many/{n}/**", "id": {n}}}' for n in range(1_000)))
+        client.read_until(lambda: len(client.replies) == 1_000, what="a thousand replies")
+        assert [answer["reply"] for answer in client.replies] == list(range(1_000))
+        assert all("ok" in answer for answer in client.replies)
+
+
 def test_what_is_right_in_a_frame_with_mistakes_is_done(broker: Broker, gateway: Gateway) -> None:
     with Client() as client:
         client.connect(gateway.address["url"])
