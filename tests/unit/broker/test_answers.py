@@ -95,7 +95,7 @@ def test_tails_topics_demand_status(answers: Answers) -> None:
         pytest.param(b'{"op": "status", "id": 5}' + b"]" * 9, 0, "", id="bytes behind it"),
         pytest.param(b"[" * 100_000, 0, "", id="deep"),
         pytest.param(b'{"a":' + b"[" * 200_000, 0, "", id="deep within"),
-        pytest.param(b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b',"op":"status","id":5}', 0, "", id="deep, whole"),
+        pytest.param(b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b',"op":"status"}', 0, "", id="deep, whole"),
     ],
 )
 def test_a_bad_request_is_told_so(
