@@ -39,15 +39,17 @@ class Cut:
     """A subscribe on its way."""
 
     __slots__ = (
-        "asked", "at", "claimed", "events", "is_recovered", "is_truncated", "not_before", "past", "wanted",
+        "asked", "at", "claimed", "epoch", "events", "is_recovered", "is_truncated", "not_before", "past",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, wanted: Subscribe | Follow) -> None:
         self.wanted = wanted
         self.claimed: frozenset[Pattern] = frozenset()  # their prefixes are counted at the hub for it
-        self.restart()
+        self.restart(0)
 
-    def restart(self) -> None:
+    def restart(self, epoch: int) -> None:
+        self.epoch = epoch  # of all seqs that it counts in
         self.at: Position | None = None  # G: where the flow stands still for it, None before
         self.not_before = 0  # G is at this seq or later
         self.past: Past | None = None  # reads what came after `since`
@@ -194,8 +196,8 @@ class Connection(ABC):
             behind.told.clear()
             return self.form.finish(told)
         if (cut := behind.cut) is not None:
-            if cut.at and cut.at.epoch != self.hub.epoch:
-                cut.restart()
+            if cut.epoch != self.hub.epoch:
+                cut.restart(self.hub.epoch)
             if cut.at or self._place(behind, cut):
                 # What leaving the flow has still to tell comes before a reply that moves on.
                 return b"" if behind.told else self._answer(behind, cut)

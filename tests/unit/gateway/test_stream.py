@@ -200,6 +200,21 @@ def test_one_that_came_before_the_broker_is_told_and_waits() -> None:
     assert heard(stream) == ["- notice {'code': 'stale', 'stale': False}", "0 reply recovered", "1 a 1"]
 
 
+def test_a_new_log_that_counts_from_less_is_not_waited_for() -> None:
+    flow = Flow()
+    flow.publish("a")
+    flow.connect("a")
+    flow.publish("a", "a", is_heard=False)
+    stream = opened(flow, "a", since=position(3))  # from a gateway that was further than this one
+    flow.log.answer()
+    assert heard(stream) == []
+    flow.hub.change_epoch(OTHER_EPOCH, 0, 0)
+    flow.log.begin_anew(OTHER_EPOCH)
+    flow.since = {"a": 0}
+    flow.rest()
+    assert heard(stream) == ["- gap a epoch", "0 reply"]
+
+
 def test_streams_of_the_same_topics_share_what_is_sent() -> None:
     flow = Flow()
     streams = [opened(flow, "a", "b"), opened(flow, "b", "a")]
