@@ -71,9 +71,13 @@ def test_what_is_killed_comes_back(running: Deployed, name: str) -> None:
 def test_a_stop_leaves_no_process_and_no_busy_port(tmp_path: Path) -> None:
     with deployed(tmp_path) as the_set:
         the_set.start()
+        # Running, to supervisor, is not yet listening.
+        wait_for(
+            lambda: set(the_set.ports.values()) <= set(the_set.listening_ports()),
+            what=lambda: f"{the_set.ports} taken: {the_set.listening_ports()}\n{the_set.said()}",
+        )
         processes, ports = the_set.everybody(), the_set.listening_ports()
         assert len(processes) > len(ALL)
-        assert set(the_set.ports.values()) <= set(ports)
         assert the_set.supervisorctl("shutdown").returncode == 0
         assert_nothing_left(processes, ports)
 
