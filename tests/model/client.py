@@ -8,6 +8,8 @@ from typing import Any
 
 from broker.topics import Pattern
 from broker.wire import Position
+from gateway.forms import NATIVE
+from gateway.protocol import Follow
 
 
 @dataclass
@@ -35,13 +37,15 @@ class Disorder(AssertionError):
 class Client:
     """Parses frames; the world moves the bytes."""
 
+    form = NATIVE
+
     def __init__(self, is_strict: bool = True, history_moves: bool = False) -> None:
         self.subscriptions: dict[str, Subscription] = {}
         self.holes: list[Hole] = []
         self.position: Position | None = None  # G
         self.epoch = 0
         self.buffer = b""
-        self.outbox: list[str] = []
+        self.outbox: list[str | Follow] = []
         self.is_stale = False
         self._ids = 0
         self._is_strict = is_strict  # tell disorder, too; else only what is lacking at the end

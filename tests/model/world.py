@@ -26,7 +26,6 @@ from broker.selector import Selector
 from broker.wire import DROPS_MODULO, DROPS_SHIFT, STAMP, Position
 from gateway.connection import Connection
 from gateway.event import Event
-from gateway.forms import NATIVE
 from gateway.hub import Hub
 from gateway.ring import Ring
 from gateway.upstream import Upstream
@@ -172,7 +171,7 @@ class Socket(Connection):
     __slots__ = ("client", "is_open", "number", "room", "sent")
 
     def __init__(self, hub: Hub, client: Client, room: int, number: int) -> None:
-        super().__init__(hub, NATIVE)
+        super().__init__(hub, client.form)
         self.number = number
         self.client, self.room, self.is_open = client, room, True
         self.sent = b""
@@ -461,8 +460,11 @@ class World:
     def talk(self, socket: Socket) -> None:
         """What the client says arrives."""
         outbox, socket.client.outbox = socket.client.outbox, []
-        for text in outbox:
-            socket.receive(text)
+        for said in outbox:
+            if isinstance(said, str):
+                socket.receive(said)
+            else:
+                socket.command(said)
 
     # The end
 
