@@ -11,6 +11,24 @@ from urllib.parse import urlencode, urlsplit
 
 from tests.support.waiting import DEADLINE_S
 
+# Payloads that would break an event stream that did not take care.
+AWKWARD = [
+    b"a\r\nb\rc\nd",
+    b"\n\ndata: forged\n\n",
+    b'{"a":\r\n[1,\r2,\n3]}',
+    b"a\0b",
+    b'"a\\u0000b"',
+    "a\u2028b\u2029c\u0085d".encode(),
+    '"a\u2028b\u2029c\u0085d"'.encode(),
+    "\ufeffa".encode(),
+    '"\ufeff"'.encode(),
+    "\U0001f4a7".encode(),
+    b"\xff\n\n\xfe",
+    b"",
+    b" ",
+    b": no comment",
+]
+
 
 class Block(NamedTuple):
     """What stands between two empty lines."""
@@ -72,7 +90,7 @@ class EventStream:
 
 @contextmanager
 def event_stream(
-    url: str, *topics: str, last_event_id: str = "", headers: dict[str, str] | None = None, **asked: object
+    url: str, *topics: str, last_event_id: str = "", headers: dict[str, str] | None = None, **asked: Any
 ) -> Iterator[EventStream]:
     """GET /sse; whatever the status is."""
     place = urlsplit(url)
@@ -86,3 +104,21 @@ def event_stream(
             yield EventStream(answer)
     finally:
         connection.close()
+
+
+def event_streams_js(url: str, count: int) -> str:
+    """An expression that is, with a browser's EventSource, a promise of what came: [name, last id, data]
+    of the first `count` events and of the reply.
+    """
+    return f"""new Promise((done, fail) => {{
+  const source = new EventSource({json.dumps(url)})
+  const had = []
+  const take = ({{ type, lastEventId, data }}) => {{
+    had.push([type, lastEventId, data])
+    if (had.length <= {count}) return
+    source.close()
+    done(had)
+  }}
+  for (const name of ['message', 'reply', 'gap', 'notice']) source.addEventListener(name, take)
+  source.onerror = () => {{ source.close(); fail(new Error('the stream ended')) }}
+}})"""
