@@ -108,9 +108,11 @@ class Connection(ABC):
 
     def receive(self, text: str) -> None:
         """A frame from the client."""
-        commands = self._work().commands
-        for command in protocol.commands(text, self.hub.limits["history"]):
-            if isinstance(command, Subscribe):
+        commands, limits = self._work().commands, self.hub.limits
+        for command in protocol.commands(text, limits["history"]):
+            # Not for what will be refused: that must cost the broker nothing.
+            has_room = len(self.interest.patterns) + len(commands) < limits["subscriptions"]
+            if has_room and isinstance(command, Subscribe):
                 self.hub.announce(command.pattern)
             commands.append(command)
         # Once for all of them: between two, the connection would join the flow only to leave it again.

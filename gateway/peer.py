@@ -62,6 +62,12 @@ class Peer(Wired):
             elif isinstance(message, Closing | Fault):
                 self.close(message.code, message.reason if isinstance(message, Fault) else "")
         if self._rest:
-            self.hub.later(self._go_on)
+            self.hub.later(self._go_on_later)
         else:
             self.pump()  # reads on
+
+    def _go_on_later(self) -> None:
+        try:
+            self._go_on()
+        except Exception:
+            self.fail()  # or the rest would wait for ever, and the reading with it

@@ -98,6 +98,7 @@ class Gateway:
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
         self._stopping = Signal()
+        self._failed = False
         self.addresses = [listener.getsockname()[:2] for listener in (*listeners, admin)]
 
     def start(self) -> None:
@@ -122,8 +123,6 @@ class Gateway:
 
     def stop(self) -> None:
         self._stopping.set()
-
-    _failed = False
 
     def _fail(self, greenlet: gevent.Greenlet) -> None:
         log.error("the relay failed: %r", greenlet.exception)

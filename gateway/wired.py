@@ -102,8 +102,12 @@ class Wired(Connection):
         except Exception:
             # It must not leave the watcher's callback: gevent would stop the watcher, and this would be
             # a connection that hears nothing, not even its end.
-            log.exception("a connection failed")
-            self._gone()
+            self.fail()
+
+    def fail(self) -> None:
+        """End it for the exception at hand, which is a fault of ours."""
+        log.exception("a connection failed")
+        self._gone()
 
     def _move(self, events: int) -> None:
         if events & WRITE:
