@@ -685,6 +685,16 @@ def test_a_connection_has_so_many_subscriptions() -> None:
     assert socket.heard() == ["reply 1: limit", "reply 2 at 0 recovered", "reply 3", "reply 4 at 0 recovered"]
 
 
+def test_what_is_refused_for_its_number_is_not_followed() -> None:
+    """Or a client could make the broker's subscriptions without end."""
+    flow = Flow()
+    socket = flow.connect("a", "b", "c")
+    socket.receive("\n".join(f'{{"subscribe": "d/{n}", "id": {n}}}' for n in range(50)))
+    assert flow.fresh == []
+    flow.rest()
+    assert socket.heard() == [f"reply {n}: limit" for n in range(50)]
+
+
 def test_a_refused_command_is_answered_and_the_connection_stays() -> None:
     flow = Flow()
     socket = flow.connect("a")
