@@ -1,4 +1,4 @@
-"""The broker's feed and log, as the upstream and the hub need them: sockets in, calls out.
+"""The broker's feed, as the upstream and the hub need it: sockets in, calls out.
 
 One greenlet owns the SUB socket and does all of: take what has arrived, put it through the upstream
 into the hub, flush, let readers run, repeat. It has no policy; that is in `upstream` and `hub`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -22,10 +22,11 @@ from zmq.utils.monitor import parse_monitor_message
 from broker import control
 from broker.control import Head
 from broker.errors import ControlError, MalformedFrames
-from broker.wire import BEAT_TOPIC, SYNC_PREFIX, unpack_records
+from broker.wire import BEAT_TOPIC, SYNC_PREFIX
 from gateway.event import Event
-from gateway.hub import Hub, Lasted, Replayed
+from gateway.hub import Hub
 from gateway.links import ControlLink
+from gateway.log import events_of
 from gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -35,56 +36,9 @@ TAKE_S = 0.002
 GIVE_WAY_S = 0.002  # the longest that a flush keeps readers waiting
 FLUSH_PAUSE_MAX_S = 0.004
 TICK_S = 0.25
-RETRY_S = 1.0
 SILENCE_S = 2.0  # of no word from the broker, before the log speaks of it
 
 _read_head = msgspec.json.Decoder(Head).decode
-
-
-class BrokerLog:
-    """The broker's log for the hub. One read serves all who ask for the same at the same time."""
-
-    def __init__(self, link: ControlLink, answered: Callable[[], None], history_max: int) -> None:
-        """`history_max`: events in all that one `last` brings."""
-        self._link = link
-        self._answered = answered
-        self._history_max = history_max
-        self._asking: dict[tuple[Any, ...], list[Any]] = {}
-
-    def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
-        request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
-        self._ask((request.patterns, after, upto), request, done)
-
-    def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None:
-        limit = self._history_max
-        request = control.Last(id=0, patterns=tuple(patterns), count=count, upto=upto, limit=limit)
-        self._ask((request.patterns, count, upto, "last"), request, done)
-
-    def _ask(self, key: tuple[Any, ...], request: control.AnyRequest, done: Any) -> None:
-        if key in self._asking:
-            self._asking[key].append(done)
-            return
-        self._asking[key] = [done]
-
-        def answer(page: Any, records: bytes) -> None:
-            if isinstance(page, ControlError):
-                log.info("log unanswered op=%s why=%s", type(request).__name__.lower(), page)
-                # Who asked will ask again at once: not before there is some hope.
-                gevent.get_hub().loop.timer(RETRY_S).start(tell, page, ())
-            else:
-                tell(page, list(events_of(records)))
-
-        def tell(page: Any, events: Sequence[Event]) -> None:
-            for waiting in self._asking.pop(key):
-                waiting(page, events)
-            self._answered()
-
-        self._link.ask(request, answer)
-
-
-def events_of(records: bytes) -> Iterator[Event]:
-    for topic, stamp, payload in unpack_records(records):
-        yield Event(topic, stamp, payload)
 
 
 class Feed:

@@ -20,12 +20,13 @@ from broker import control
 from broker.errors import BadTopic, ControlError
 from broker.topics import check_topic, is_system, pattern
 from gateway.admin import Admin, LoopLag
-from gateway.feed import BrokerLog, Feed
+from gateway.feed import Feed
 from gateway.forms import NATIVE, RAW
 from gateway.handshake import EdgeServer, Streams, listen
 from gateway.http import Api, secured
 from gateway.hub import Hub
 from gateway.links import TIMEOUT_S, ControlLink
+from gateway.log import BrokerLog
 from gateway.opening import Opening
 from gateway.pages import pages
 from gateway.peer import Peer
