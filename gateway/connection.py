@@ -24,7 +24,7 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway import protocol
 from gateway.event import Event, Gap
-from gateway.forms import NATIVE, Form, gap_object, tagged
+from gateway.forms import Form, gap_object, tagged
 from gateway.past import PAGE_EVENTS, Past
 from gateway.protocol import Command, Follow, Ping, Refusal, Subscribe, Unsubscribe
 
@@ -100,7 +100,7 @@ class Connection(ABC):
         """Into the flow at the position of the last flush, where that can be joined just now."""
         hub, behind = self.hub, self._work()
         behind.past = Past(hub, self.interest, hub.position)
-        if self.form is NATIVE:
+        if self.form.is_native:
             behind.told.append(protocol.welcome(hub.position, hub.name, hub.limits))
         if self.form.told and hub.is_stale:
             behind.told.append(self.form.told("notice", protocol.notice("stale", stale=True), None))
@@ -369,11 +369,11 @@ class Connection(ABC):
         objects = []
         for item in items:
             if isinstance(item, Gap):
-                if subscription is not None and self.form is NATIVE:
+                if subscription is not None and self.form.is_native:
                     objects.append(gap_object(item, subscription))
                 elif self.form.gap:
                     objects.append(self.form.gap(item))
-            elif subscription is not None and self.form is NATIVE:
+            elif subscription is not None and self.form.is_native:
                 objects.append(tagged(item, subscription))
             else:
                 objects.append(self.form.encode(item))

@@ -8,7 +8,7 @@ as base64.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -76,20 +76,20 @@ def gap_object(gap: Gap, subscription: int | None = None) -> bytes:
     return encode(told if subscription is None else {"history": subscription, **told})
 
 
-def lines(objects: Iterable[bytes]) -> list[bytes]:
-    """The fewest text frames that hold these objects, each cut at FRAME_BYTES or one object."""
-    frames: list[bytes] = []
-    batch: list[bytes] = []
+def cut(objects: list[bytes]) -> list[list[bytes]]:
+    """The fewest runs of objects of at most FRAME_BYTES each, or one object if that is larger."""
+    runs: list[list[bytes]] = []
+    run: list[bytes] = []
     size = 0
-    for line in objects:
-        if batch and size + len(line) > FRAME_BYTES:
-            frames.append(text_frame(b"\n".join(batch)))
-            batch, size = [], 0
-        batch.append(line)
-        size += len(line) + 1
-    if batch:
-        frames.append(text_frame(b"\n".join(batch)))
-    return frames
+    for each in objects:
+        if run and size + len(each) > FRAME_BYTES:
+            runs.append(run)
+            run, size = [], 0
+        run.append(each)
+        size += len(each) + 1
+    if run:
+        runs.append(run)
+    return runs
 
 
 def is_json(payload: bytes) -> bool:
@@ -155,35 +155,50 @@ def _depth(payload: bytes) -> int:
 class Form:
     """How a connection wants its events: what one becomes, and how a flush's worth is framed."""
 
-    __slots__ = ("encode", "finish", "gap", "name", "past", "told")
-
     def __init__(
         self,
         name: str,
         encode: Callable[[Event], bytes],
         gap: Callable[[Gap], bytes] | None,
-        finish: Callable[[list[bytes]], bytes],
+        frame: Callable[[list[bytes]], bytes],
         past: Callable[[Event, int], bytes] | None = None,
         told: Callable[[str, bytes, Position | None], bytes] | None = None,
+        *,
+        is_native: bool = False,
     ) -> None:
         """
         Args:
             gap: None: gaps are not told.
-            finish: makes one piece for the socket of all that the others have made.
+            frame: makes one piece for the socket, within which nothing else may be written, of what
+                the others have made.
             past: an event of the history that a subscription asked for; None: as any other.
             told: what is neither event nor gap, by its name, as an object, with the position that it
                 brings the client to; None: is not told.
+            is_native: the client speaks the native protocol: it is welcomed, and its commands are heard.
         """
-        self.name, self.encode, self.gap, self.finish = name, encode, gap, finish
+        self.name, self.encode, self.gap, self.frame = name, encode, gap, frame
         self.past = past or (lambda event, _: encode(event))
         self.told = told
+        self.is_native = is_native
+
+    def finish(self, objects: list[bytes]) -> bytes:
+        """All of them, framed."""
+        if not objects:
+            return b""
+        if len(objects) == 1 or sum(map(len, objects)) + len(objects) <= FRAME_BYTES:
+            return self.frame(objects)
+        return b"".join(map(self.frame, cut(objects)))
 
     def __repr__(self) -> str:
         return f"Form({self.name})"
 
 
+def native_frame(objects: list[bytes]) -> bytes:
+    return text_frame(objects[0] if len(objects) == 1 else b"\n".join(objects))
+
+
 NATIVE = Form(
-    "native", native, gap_object, lambda pending: b"".join(lines(pending)), tagged, lambda _, told, __: told
+    "native", native, gap_object, native_frame, tagged, lambda _, told, __: told, is_native=True
 )
 RAW = Form("raw", raw, None, b"".join)
 # A gap has no id: whoever breaks off right behind it is told it again.

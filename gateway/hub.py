@@ -19,7 +19,7 @@ from broker.wire import Position
 from gateway import protocol
 from gateway.connection import Connection
 from gateway.event import Event, Gap
-from gateway.forms import NATIVE, Form
+from gateway.forms import Form
 from gateway.ring import Ring
 from gateway.trie import PatternTrie, TopicTrie
 
@@ -177,7 +177,7 @@ class Hub:
             # Who came before the broker was heard was welcomed at no position. Nothing can be pending.
             self.flushed, self.flushed_epoch = seq, epoch
             for connection in list(self.connections):
-                if connection.form is NATIVE:
+                if connection.form.is_native:
                     connection.tell(protocol.at(Position(epoch, seq)))
         for connection in self._behind:
             self.after_flush(connection.pump)

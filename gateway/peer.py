@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import frames
-from gateway.forms import NATIVE, Form
+from gateway.forms import Form
 from gateway.frames import Binary, Closing, Fault, Inbound, Ping, Text
 from gateway.hub import Hub
 from gateway.protocol import Refusal
@@ -52,10 +52,10 @@ class Peer(Wired):
             if self.has_ended:
                 return
             if isinstance(message, Text):
-                if self.form is NATIVE:
+                if self.form.is_native:
                     self.receive(message.text)
             elif isinstance(message, Binary):
-                if self.form is NATIVE:
+                if self.form.is_native:
                     self.command(Refusal(None, "bad_request", "want text, not binary"))
             elif isinstance(message, Ping):
                 self.answer_ping(frames.pong_frame(message.data))

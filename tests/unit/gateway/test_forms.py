@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker.wire import Content
 from gateway.event import Gap
-from gateway.forms import FRAME_BYTES, NATIVE, RAW, gap_object, is_json, lines, native, raw, tagged
+from gateway.forms import FRAME_BYTES, NATIVE, RAW, cut, gap_object, is_json, native, raw, tagged
 from gateway.frames import binary_frame, text_frame
 from tests.support.events import OTHER_EPOCH, event, position
 
@@ -203,15 +203,11 @@ FULL = FRAME_BYTES
         ),
     ],
 )
-def test_lines_are_cut_at_a_frames_size(sizes: list[int], frames: list[list[int]]) -> None:
-    wanted = [text_frame(b"\n".join(b"x" * size for size in frame)) for frame in frames]
-    assert lines(b"x" * size for size in sizes) == wanted
-
-
-def test_a_flush_of_the_native_form_is_lines_in_frames() -> None:
-    objects = [b"x" * (FULL // 2)] * 2
-    assert NATIVE.finish(objects) == b"".join(lines(objects))
-    assert NATIVE.gap is gap_object
+def test_a_flush_is_cut_at_a_frames_size(sizes: list[int], frames: list[list[int]]) -> None:
+    objects = [b"x" * size for size in sizes]
+    wanted = [[b"x" * size for size in frame] for frame in frames]
+    assert cut(objects) == wanted
+    assert NATIVE.finish(objects) == b"".join(text_frame(b"\n".join(frame)) for frame in wanted)
 
 
 def test_a_flush_of_the_raw_form_is_a_frame_for_each_payload() -> None:

@@ -73,16 +73,16 @@ class Counted:
     """A form that counts what is done for it, and tells nothing but events."""
 
     def __init__(self) -> None:
-        self.encoded = self.finished = 0
+        self.encoded = self.framed = 0
         self.form: Form = copy(RAW)
-        self.form.encode, self.form.finish = self._encode, self._finish
+        self.form.encode, self.form.frame = self._encode, self._frame
 
     def _encode(self, event: object) -> bytes:
         self.encoded += 1
         return b"x"
 
-    def _finish(self, pending: list[bytes]) -> bytes:
-        self.finished += 1
+    def _frame(self, pending: list[bytes]) -> bytes:
+        self.framed += 1
         return text_frame(b"".join(pending))
 
 
@@ -93,10 +93,10 @@ def test_a_cohort_shares_its_work() -> None:
     flow.hub.expire()  # of the cohorts that they went through on their way
     for socket in sockets:
         socket.writes = 0
-    counted.encoded = counted.finished = 0
+    counted.encoded = counted.framed = 0
     flow.publish("a", "b", "c", "a")
     flow.flush()
-    assert (counted.encoded, counted.finished) == (3, 1)
+    assert (counted.encoded, counted.framed) == (3, 1)
     assert [socket.writes for socket in sockets] == [1] * 10
     assert [list(socket.frames()) for socket in sockets] == [[b"xxx"]] * 10
 
@@ -104,10 +104,10 @@ def test_a_cohort_shares_its_work() -> None:
 def test_a_cohort_without_members_costs_no_join() -> None:
     flow, counted = Flow(), Counted()
     flow.hub.remove(flow.connect("a", form=counted.form))
-    counted.finished = 0
+    counted.framed = 0
     flow.publish("a")
     flow.flush()
-    assert counted.finished == 0
+    assert counted.framed == 0
 
 
 def test_the_hub_counts() -> None:
