@@ -20,6 +20,7 @@ from broker.demand import Barrier, Change, Demand
 from broker.feed import Feed
 from broker.ingest import FRAMES_MAX, Intake
 from broker.log import Durability, Log
+from broker.pace import Pace
 from broker.sockets import Sockets
 from broker.wire import BEAT_S, BEAT_TOPIC, DEMAND_TOPIC, pack_stamp
 
@@ -31,8 +32,6 @@ TURN_MESSAGES = 1_000
 TURN_BYTES = 4 << 20
 TURN_SUBSCRIPTIONS = 1_000
 TURN_CONTROL_S = 0.010
-# A turn with fewer than GATHERED messages is followed by no other within GATHER_S.
-GATHER_S, GATHERED = 0.002, 100
 IDLE_S = 0.25  # the longest wait, so that a look at `alive_s` tells whether the loop turns
 MAINTAIN_S = 0.1
 MAINTAIN_SHARE = 10  # retention gets a tenth of the time, as long as that is enough
@@ -57,7 +56,8 @@ class Forwarder:
         self._answers = Answers(log, self.head, self._demand.prefixes, self._status)
         self._logged = self._unanswered = 0
         self._started_s = self.alive_s = time.monotonic()
-        self._next_beat_s = self._next_maintain_s = self._next_take_in_s = 0.0
+        self._next_beat_s = self._next_maintain_s = 0.0
+        self._pace = Pace()
         self._reported: Counter[str] = Counter()
         self._is_stopping = False
         self._poller = zmq.Poller()
@@ -97,7 +97,8 @@ class Forwarder:
         self.alive_s = time.monotonic()
         arrived = [socket for socket in (self._sockets.push, self._sockets.ingest) if socket in ready]
         if arrived:
-            self._gather()
+            if wait_s := self._pace.wait_s(self.alive_s):
+                time.sleep(wait_s)
             self._take_in(arrived)
         # After the forwarding: a marker tells that everything up to the head is on its way.
         if self._sockets.feed in ready:
@@ -110,19 +111,11 @@ class Forwarder:
         if now_s >= self._next_maintain_s:
             self._maintain(now_s)
 
-    def _gather(self) -> None:
-        """Under a stream of small commits, wait for a few events more: a commit alone is 100 µs of CPU."""
-        now_s = time.monotonic()
-        if now_s < self._next_take_in_s:
-            time.sleep(self._next_take_in_s - now_s)
-
-    def _take_in(self, arrived: Sequence[zmq.Socket[bytes]]) -> bool:
-        """Drain, append, forward; whether there was anything."""
+    def _take_in(self, arrived: Sequence[zmq.Socket[bytes]]) -> None:
+        """Drain, append, forward."""
         received, started_s = self._intake.received, time.monotonic()
         for socket in arrived:
             self._drain(socket)
-        if self._intake.received - received < GATHERED:
-            self._next_take_in_s = started_s + GATHER_S
         if batch := self._intake.empty():
             events = self._log.append(batch, time.time_ns() // 1000)
             self._logged += len(events) if self._log.trouble is None else 0
@@ -130,7 +123,7 @@ class Forwarder:
             send = self._feed.send
             for topic, stamp, payload in events:
                 send(topic, stamp, payload)
-        return self._intake.received > received
+        self._pace.note(started_s, time.monotonic(), self._intake.received - received)
 
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
         # Frame by frame: recv_multipart takes twice as long, and has no bound for a hostile peer.
