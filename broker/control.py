@@ -109,6 +109,12 @@ class LastPage(Struct, frozen=True, kw_only=True):
     damaged: list[tuple[Seq, Seq]] = []
 
 
+class NewestPage(Struct, frozen=True, kw_only=True):
+    at: Head
+    through: Seq  # complete up to here: beyond it, ask again with after=through
+    damaged: list[tuple[Seq, Seq]] = []  # stretches that could not be read
+
+
 class TailsPage(Struct, frozen=True, kw_only=True):
     at: Head
     tails: list[tuple[str, Seq, int]]  # topic, seq and nth of its newest event
