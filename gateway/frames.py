@@ -8,7 +8,10 @@ That parser judges most of a header only when the payload has come, takes length
 minimal, and counts no fragments; `Inbound` judges each header as soon as its bytes are here, so that
 nothing is allocated for a frame that will be refused.
 
-Source: RFC 6455, sections 5 (frames), 7 (close codes) and 8.1 (UTF-8).
+Where permessage-deflate was negotiated (see `deflate`), the parser inflates, never beyond the limit of
+a message. As 4 KB can be a hundred such messages, they are handed out in turns.
+
+Source: RFC 6455, sections 5 (frames), 7 (close codes) and 8.1 (UTF-8); RFC 7692, 6 (RSV1).
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ import logging
 from struct import Struct
 from typing import Any, NamedTuple
 
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 from websockets.speedups import apply_mask
 
 MAX_FRAGMENTS = 1024
 MAX_CONTROL_BYTES = 125
+TURN_BYTES = 64 << 10
 
 NORMAL = 1000
 GOING_AWAY = 1001
@@ -34,6 +39,7 @@ POLICY = 1008
 TOO_BIG = 1009
 COME_BACK = 1012
 
+RSV1 = 0x40
 _FIN = 0x80
 _RSV = 0x70
 _MASKED = 0x80
@@ -84,30 +90,31 @@ Message = Text | Binary | Ping | Pong | Closing | Fault
 
 
 def text_frame(payload: bytes) -> bytes:
-    return _frame(Opcode.TEXT, payload)
+    return frame(Opcode.TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
-    return _frame(Opcode.BINARY, payload)
+    return frame(Opcode.BINARY, payload)
 
 
 def pong_frame(payload: bytes) -> bytes:
-    return _frame(Opcode.PONG, payload)
+    return frame(Opcode.PONG, payload)
 
 
 def ping_frame(payload: bytes) -> bytes:
-    return _frame(Opcode.PING, payload)
+    return frame(Opcode.PING, payload)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
     """The code and as much of the reason as fits; an empty body for NO_STATUS."""
     if code == NO_STATUS:
-        return _frame(Opcode.CLOSE, b"")
+        return frame(Opcode.CLOSE, b"")
     text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")  # no character cut in half
-    return _frame(Opcode.CLOSE, _CODE(code) + text.encode())
+    return frame(Opcode.CLOSE, _CODE(code) + text.encode())
 
 
-def _frame(opcode: int, payload: bytes) -> bytes:
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole one; `opcode` with the reserved bits that are set."""
     size = len(payload)
     if size < 126:
         return bytes((_FIN | opcode, size)) + payload
@@ -116,16 +123,19 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     return _LENGTH_64(_FIN | opcode, 127, size) + payload
 
 
-def receive(data: bytes, inbound: Inbound | None, max_bytes: int) -> tuple[list[Message], Inbound | None]:
+def receive(
+    data: bytes, inbound: Inbound | None, max_bytes: int, *, inflates: bool = False
+) -> tuple[list[Message], Inbound | None]:
     """What the peer said in `data`, and the parser to hand in with the next bytes.
 
     Args:
         data: what one read of the socket gave.
         inbound: what the call before returned, None at first.
-        max_bytes: limit of one message, fragments summed.
+        max_bytes: limit of one message, fragments summed, as it came and inflated.
+        inflates: permessage-deflate was negotiated.
     Returns:
         The messages in order; nothing comes after a Closing or a Fault. None for the parser where a
-        frame and a message have ended.
+        frame and a message have ended. While it `has_more`, `data` may be b"".
     """
     if inbound is not None:
         messages = inbound.feed(data)
@@ -154,7 +164,7 @@ def receive(data: bytes, inbound: Inbound | None, max_bytes: int) -> tuple[list[
     if at == end:
         return messages, None
     # Whatever the fast path does not take, faults included, is told in one place.
-    inbound = Inbound(max_bytes)
+    inbound = Inbound(max_bytes, inflates=inflates)
     messages += inbound.feed(data[at:])
     return messages, None if inbound.is_idle else inbound
 
@@ -163,12 +173,18 @@ class Inbound:
     """Bytes in, messages out, for a connection in the middle of a frame or a message."""
 
     __slots__ = (
-        "_decoder", "_fragments", "_head", "_is_over", "_left", "_max_bytes", "_parts", "_protocol", "_size",
+        "_allowed", "_decoder", "_fragments", "_head", "_is_over", "_left", "_max_bytes", "_parts",
+        "_protocol", "_size", "_unread",
     )  # fmt: skip
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, inflates: bool = False) -> None:
         self._protocol = Protocol(Side.SERVER, state=OPEN, max_size=max_bytes, logger=_QUIET)
+        self._allowed = 0  # reserved bits that the first frame of a message may have
+        if inflates:
+            self._protocol.extensions = [PerMessageDeflate(True, True, 15, 15)]
+            self._allowed = RSV1
         self._max_bytes = max_bytes
+        self._unread = b""  # what came, but is left for another turn
         self._head = b""  # of the header under way, the bytes that have come
         self._left = 0  # bytes of masking key and payload still to come in this frame
         self._size = 0  # of the message under way, as declared so far
@@ -180,12 +196,21 @@ class Inbound:
     @property
     def is_idle(self) -> bool:
         """No frame and no message is under way: this object may be let go."""
-        return not (self._left or self._head or self._fragments or self._is_over)
+        return not (self._left or self._head or self._fragments or self._is_over or self._unread)
+
+    @property
+    def has_more(self) -> bool:
+        """Feed it again, be it with nothing, when others had their turn."""
+        return bool(self._unread)
 
     def feed(self, data: bytes) -> list[Message]:
         messages: list[Message] = []
-        at, end = 0, len(data)
+        data, self._unread = self._unread + data, b""
+        at, end, heard = 0, len(data), 0
         while at < end and not self._is_over:
+            if heard >= TURN_BYTES:
+                self._unread = data[at:]
+                break
             if self._left:
                 upto = min(at + self._left, end)
                 self._left -= upto - at
@@ -200,8 +225,10 @@ class Inbound:
             self._protocol.data_to_send()  # its pongs and closes; the connection writes its own
             at = upto
             for frame in self._protocol.events_received():
-                if isinstance(frame, Frame) and (message := self._message(frame)):
-                    messages.append(message)
+                if isinstance(frame, Frame):
+                    heard += len(frame.data) if self._allowed else 0
+                    if message := self._message(frame):
+                        messages.append(message)
             if self._protocol.close_sent and not self._is_over:
                 self._is_over = True
                 messages.append(self._ending(self._protocol.close_sent))
@@ -248,7 +275,7 @@ class Inbound:
             return None
         opcode, size = head[0] & 0x0F, head[1] & 0x7F
         is_final, is_control = bool(head[0] & _FIN), bool(opcode & _CONTROL)
-        if head[0] & _RSV:
+        if head[0] & _RSV & ~(self._allowed if opcode in (Opcode.TEXT, Opcode.BINARY) else 0):
             return Fault(PROTOCOL_ERROR, "reserved bits must be 0")
         if opcode not in _OPCODES:
             return Fault(PROTOCOL_ERROR, f"opcode {opcode} is reserved")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import struct
 import tracemalloc
+import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
@@ -19,6 +20,7 @@ from gateway.frames import (
     POLICY,
     PROTOCOL_ERROR,
     TOO_BIG,
+    TURN_BYTES,
     Binary,
     Closing,
     Fault,
@@ -59,25 +61,30 @@ def closing(body: bytes) -> bytes:
     return masked(0x88, body)
 
 
-def said(data: bytes, limit: int = LIMIT) -> list[Message]:
-    return receive(data, None, limit)[0]
+def said(data: bytes, limit: int = LIMIT, *, inflates: bool = False) -> list[Message]:
+    return said_in([data], limit, inflates=inflates)[0]
 
 
-def said_in(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], Inbound | None]:
+def said_in(
+    chunks: list[bytes], limit: int = LIMIT, *, inflates: bool = False
+) -> tuple[list[Message], Inbound | None]:
     messages: list[Message] = []
     inbound: Inbound | None = None
     for chunk in chunks:
-        heard, inbound = receive(chunk, inbound, limit)
+        heard, inbound = receive(chunk, inbound, limit, inflates=inflates)
         messages += heard
+        while inbound is not None and inbound.has_more:
+            heard, inbound = receive(b"", inbound, limit, inflates=inflates)
+            messages += heard
     return messages, inbound
 
 
-def code_of(data: bytes, limit: int = LIMIT) -> int:
+def code_of(data: bytes, limit: int = LIMIT, *, inflates: bool = False) -> int:
     """The close code of the one Fault that `data` ends in, the same byte by byte."""
-    *before, last = said(data, limit)
+    *before, last = said(data, limit, inflates=inflates)
     assert isinstance(last, Fault)
     assert not any(isinstance(message, Fault | Closing) for message in before)
-    *_, slowly = said_in([bytes((byte,)) for byte in data], limit)[0]
+    *_, slowly = said_in([bytes((byte,)) for byte in data], limit, inflates=inflates)[0]
     assert isinstance(slowly, Fault)
     assert slowly.code == last.code
     return last.code
@@ -225,8 +232,133 @@ def test_after_a_fault_nothing_is_heard() -> None:
     assert receive(text("more"), inbound, LIMIT)[0] == []
 
 
+# Compressed
+
+
+def deflated(payload: bytes, level: int = 6) -> bytes:
+    deflate = zlib.compressobj(level, wbits=-15)
+    return (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+
+
+def pressed(words: str) -> bytes:
+    return masked(0xC1, deflated(words.encode()))
+
+
+EURO = deflated("€ and more".encode())
+RANDOM = random.Random(1).randbytes(LIMIT // 2).hex()
+
+
+@pytest.mark.parametrize(
+    ("data", "messages"),
+    [
+        pytest.param(pressed("hello"), [Text("hello")], id="text"),
+        pytest.param(pressed(""), [Text("")], id="empty text"),
+        pytest.param(masked(0xC1), [Text("")], id="no byte at all"),
+        pytest.param(masked(0xC2, deflated(b"\0\xff")), [Binary(b"\0\xff")], id="binary"),
+        pytest.param(text("plain") + pressed("not"), [Text("plain"), Text("not")], id="behind a plain one"),
+        pytest.param(
+            pressed("a" * 99) + pressed("a" * 99), [Text("a" * 99)] * 2, id="each in a context of its own"
+        ),
+        pytest.param(pressed("not") + text("plain"), [Text("not"), Text("plain")], id="before a plain one"),
+        pytest.param(
+            masked(0x41, EURO[:1]) + masked(0x00, EURO[1:5]) + masked(0x80, EURO[5:]),
+            [Text("€ and more")],
+            id="in fragments",
+        ),
+        pytest.param(
+            masked(0x41, EURO[:5]) + masked(0x89, b"p") + masked(0x80, EURO[5:]),
+            [Ping(b"p"), Text("€ and more")],
+            id="ping between its fragments",
+        ),
+        pytest.param(masked(0x01, b"a") + masked(0x80, b"b"), [Text("ab")], id="plain fragments"),
+        pytest.param(pressed("x" * LIMIT), [Text("x" * LIMIT)], id="as long as may be"),
+        pytest.param(pressed(RANDOM), [Text(RANDOM)], id="as long as may be, hardly smaller"),
+        pytest.param(
+            pressed("bye") + closing(b"\x03\xe8"), [Text("bye"), Closing(1000, "")], id="then close"
+        ),
+    ],
+)
+def test_compressed_messages_are_heard(data: bytes, messages: list[Message]) -> None:
+    assert said(data, inflates=True) == messages
+    assert said_in([bytes((byte,)) for byte in data], inflates=True)[0] == messages
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(masked(0xA1, b"a"), PROTOCOL_ERROR, id="RSV2"),
+        pytest.param(masked(0xD1, b"a"), PROTOCOL_ERROR, id="RSV3 beside RSV1"),
+        pytest.param(masked(0xC9, b"p"), PROTOCOL_ERROR, id="compressed ping"),
+        pytest.param(masked(0xCA, b"p"), PROTOCOL_ERROR, id="compressed pong"),
+        pytest.param(masked(0xC8, b"\x03\xe8"), PROTOCOL_ERROR, id="compressed close"),
+        pytest.param(
+            masked(0x41, EURO[:5]) + masked(0xC0, EURO[5:]), PROTOCOL_ERROR, id="RSV1 on the second"
+        ),
+        pytest.param(masked(0x01, b"a") + masked(0xC0, b"b"), PROTOCOL_ERROR, id="RSV1 on the second alone"),
+        pytest.param(masked(0xC1, b"\xff" * 20), PROTOCOL_ERROR, id="not deflated"),
+        pytest.param(masked(0x41, b"\xff" * 20), PROTOCOL_ERROR, id="not deflated, in the first fragment"),
+        pytest.param(pressed("ok") + masked(0xC1, b"\x07"), PROTOCOL_ERROR, id="not deflated, the second"),
+        pytest.param(masked(0xC1, deflated(b"a\xff")), BAD_DATA, id="no UTF-8 when inflated"),
+        pytest.param(masked(0xC1, deflated(b"\xe2\x82")), BAD_DATA, id="cut sequence when inflated"),
+        pytest.param(pressed("x" * (LIMIT + 1)), TOO_BIG, id="a byte over the limit when inflated"),
+        pytest.param(pressed(RANDOM + "x"), TOO_BIG, id="a byte over the limit, hardly smaller"),
+        pytest.param(
+            masked(0x41, deflated(b"x" * LIMIT)[:-1]) + masked(0x80, deflated(b"xx")),
+            TOO_BIG,
+            id="over the limit in its second fragment",
+        ),
+        pytest.param(
+            b"\xc1\xff" + struct.pack(">Q", LIMIT + 1), TOO_BIG, id="over the limit as it comes, header alone"
+        ),
+    ],
+)
+def test_faults_in_compressed_messages_have_their_code(data: bytes, code: int) -> None:
+    assert code_of(data, inflates=True) == code
+
+
+def test_nothing_is_inflated_where_that_was_not_negotiated() -> None:
+    assert code_of(pressed("hello")) == PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("fragments", [1, 100])
+def test_a_bomb_allocates_no_more_than_a_message(fragments: int) -> None:
+    body = deflated(bytes(50 << 20), level=9)
+    assert len(body) < LIMIT < 50 << 20
+    size = len(body) // fragments + 1
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    first, last = 0x41 if fragments > 1 else 0xC1, 0x80
+    heads = [first, *[0x00] * (len(parts) - 2), last][: len(parts)]
+    bomb = b"".join(map(masked, heads, parts))
+    assert code_of(bomb[: 4 * LIMIT], inflates=True) == TOO_BIG
+    tracemalloc.start()
+    said(bomb, inflates=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * LIMIT
+
+
+def test_small_bombs_in_one_read_are_handed_out_in_turns() -> None:
+    count = 40
+    data = pressed("x" * LIMIT) * count
+    turns, inbound = 0, None
+    heard: list[Message] = []
+    while turns == 0 or (inbound is not None and inbound.has_more):
+        now, inbound = receive(data if turns == 0 else b"", inbound, LIMIT, inflates=True)
+        heard += now
+        turns += 1
+        assert sum(len(message.text) for message in now if isinstance(message, Text)) < TURN_BYTES + LIMIT
+    assert heard == [Text("x" * LIMIT)] * count
+    assert turns >= count * LIMIT // (TURN_BYTES + LIMIT)
+    assert inbound is None
+
+
+def test_a_compressed_message_leaves_no_parser_behind() -> None:
+    assert receive(pressed("hello"), None, LIMIT, inflates=True)[1] is None
+    assert receive(masked(0x41, EURO[:5]), None, LIMIT, inflates=True)[1] is not None
+
+
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
+def streams(draw: st.DrawFn, *, inflates: bool = False) -> tuple[bytes, list[Message]]:
     """A legal stream of frames, and what it says."""
     data = b""
     messages: list[Message] = []
@@ -241,11 +373,14 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
     for content in draw(st.lists(st.text(max_size=300) | st.binary(max_size=300), max_size=6)):
         between()
         body = content.encode() if isinstance(content, str) else content
+        reserved = 0x40 if inflates and draw(st.booleans()) else 0
+        body = deflated(body) if reserved else body
         cuts = sorted(draw(st.lists(st.integers(0, len(body)), max_size=3)))
         places = list(zip([0, *cuts], [*cuts, len(body)], strict=True))
         for number, (start, stop) in enumerate(places):
             opcode = 0 if number else 1 if isinstance(content, str) else 2
             final = 0x80 if number == len(places) - 1 else 0
+            opcode |= 0 if number else reserved
             data += masked(final | opcode, body[start:stop], draw(st.binary(min_size=4, max_size=4)))
             if not final:
                 between()
@@ -256,24 +391,25 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
     return data, messages
 
 
-@given(stream=streams(), seed=st.integers(0, 1 << 32), widest=st.integers(1, 400))
+@given(inflates=st.booleans(), drawn=st.data(), seed=st.integers(0, 1 << 32), widest=st.integers(1, 400))
 def test_any_cutting_of_a_legal_stream_says_the_same(
-    stream: tuple[bytes, list[Message]], seed: int, widest: int
+    inflates: bool, drawn: st.DataObject, seed: int, widest: int
 ) -> None:
-    data, messages = stream
+    data, messages = drawn.draw(streams(inflates=inflates))
     draw, chunks, at = random.Random(seed), [], 0
     while at < len(data):
         width = draw.randint(1, widest)
         chunks.append(data[at : at + width])
         at += width
-    heard, inbound = said_in(chunks)
+    heard, inbound = said_in(chunks, inflates=inflates)
     assert heard == messages
     assert inbound is None or isinstance(messages[-1], Closing)
 
 
-@given(data=st.binary(max_size=200), limit=st.integers(1, 300))
-def test_no_bytes_make_it_raise_and_faults_come_last(data: bytes, limit: int) -> None:
-    messages, _ = said_in([data[:7], data[7:]], limit)
+@given(data=st.binary(max_size=200), limit=st.integers(1, 300), inflates=st.booleans())
+@example(data=masked(0xC1, bytes(range(200))), limit=300, inflates=True)
+def test_no_bytes_make_it_raise_and_faults_come_last(data: bytes, limit: int, inflates: bool) -> None:
+    messages, _ = said_in([data[:7], data[7:]], limit, inflates=inflates)
     assert not any(isinstance(message, Fault | Closing) for message in messages[:-1])
 
 
