@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.log import logged
-from tests.support.page import Page, browser
+from tests.support.page import Page
 from tests.support.processes import Broker, Gateway
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
@@ -58,25 +57,6 @@ FIRST_LINE = "--line-1"
 
 def coloured(page: Page, topic: str, colour: str) -> int:
     return int(page.evaluate(COLOURED % (topic, colour)))
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One for all tests: those who stop it start it again."""
-    with running_broker(tmp_path_factory.mktemp("broker")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("gateway"), broker) as service:
-        yield service
 
 
 def test_a_line_moves_soon_after_the_load_and_nothing_is_complained_of(

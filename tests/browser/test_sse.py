@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
-
-from tests.support.page import Page, browser
+from tests.support.page import Page
 from tests.support.processes import Broker, Gateway
-from tests.support.processes import broker as running_broker
-from tests.support.processes import gateway as running_gateway
 from tests.support.sending import numbered, push
 from tests.support.sse import AWKWARD, event_stream, event_streams_js
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with running_broker(tmp_path_factory.mktemp("broker")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("gateway"), broker) as service:
-        yield service
 
 
 def test_awkward_payloads_are_read_as_we_read_them(page: Page, broker: Broker, gateway: Gateway) -> None:

@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.page import Page, browser
+from tests.support.page import Page
 from tests.support.processes import REPO, Broker, Gateway, environment
-from tests.support.processes import broker as running_broker
-from tests.support.processes import gateway as running_gateway
 from tests.support.waiting import wait_for
 
 DEADLINE_S = 20
@@ -51,24 +49,11 @@ with zmq.Context() as context, context.socket(zmq.PUSH) as push:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with running_broker(tmp_path_factory.mktemp("broker")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("gateway"), broker) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, gateway: Gateway) -> Iterator[Page]:
+def page(page: Page, gateway: Gateway) -> Page:
     """Open before anybody publishes, and never loaded again."""
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        page.open(gateway.address["url"])
-        page.wait_state("Connected: websocket")
-        yield page
+    page.open(gateway.address["url"])
+    page.wait_state("Connected: websocket")
+    return page
 
 
 def history(gateway: Gateway, topic: str) -> list[dict[str, Any]]:
