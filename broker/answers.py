@@ -18,6 +18,8 @@ from broker.control import (
     Head,
     Last,
     LastPage,
+    Newest,
+    NewestPage,
     Replay,
     ReplayPage,
     Status,
@@ -83,6 +85,10 @@ class Answers:
                 holes = self._log.holes(select, asked.after, asked.upto)
                 page = ReplayPage(at=self._head(), through=through, damaged=damaged, holes=holes)
                 return page, pack_records(events)
+            case Newest():
+                select = self._selector(asked.patterns, asked.prefixes)
+                events, through, damaged = self._log.newest(select, asked.after, asked.upto, asked.limit)
+                return NewestPage(at=self._head(), through=through, damaged=damaged), pack_records(events)
             case Last():
                 events, truncated, damaged = self._log.last(
                     self._selector(asked.patterns, ()), asked.count, asked.upto, asked.limit

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
 MAX_BYTES = 256 * 1024
+PICK_FEW = 8  # to find one event by its seq costs as much as to go through so many
 
 COUNT = Struct(">I")
 # The stamp's first three fields as one number: version, flags, 48 bits of nth. Packing 7 values
@@ -58,6 +59,17 @@ def place_after(body: bytes, seq: int) -> int:
     """The number of the first event beyond `seq`; the count when there is none."""
     at = COUNT.size + _SEQ_AT
     return bisect_right(range(count(body)), seq, key=lambda n: _SEQ.unpack_from(body, at + ENTRY.size * n)[0])
+
+
+def pick(body: bytes, seqs: Sequence[int]) -> Iterator[Event]:
+    """The events of these seqs, which are in order and in the body."""
+    if len(seqs) * PICK_FEW > count(body):
+        among = frozenset(seqs)
+        yield from (event for event in events(body, 0, count(body)) if seq_of(event[0]) in among)
+        return
+    for seq in seqs:
+        place = place_after(body, seq - 1)
+        yield from events(body, place, place + 1)
 
 
 def entry(stamp: bytes, topic_id: int, end: int) -> bytes:
@@ -137,6 +149,11 @@ class Chunk:
     @property
     def events(self) -> memoryview[int]:
         return memoryview(self.summary)[4 * self.topics : 8 * self.topics].cast("I")
+
+    def newest(self) -> Iterable[tuple[int, int]]:
+        """Topic id, and seq of its newest event here."""
+        seqs = memoryview(self.summary)[16 * self.topics : 24 * self.topics].cast("Q")
+        return zip(self.ids, seqs, strict=True)
 
     def parts(self) -> Iterable[Part]:
         view, n = memoryview(self.summary), 8 * self.topics

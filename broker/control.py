@@ -56,6 +56,20 @@ class Replay(Request, frozen=True, kw_only=True, tag="replay"):
     limit: Annotated[int, Meta(ge=1, le=PAGE_EVENTS)] = PAGE_EVENTS
 
 
+class Newest(Request, frozen=True, kw_only=True, tag="newest"):
+    """One page, oldest first, of the newest event of each matching topic that changed after `after`.
+
+    Topics whose newest event is beyond `upto` are left out: whoever follows the feed from there gets
+    it live. Patterns and prefixes as in Replay. Answer: NewestPage and records.
+    """
+
+    patterns: Names = ()
+    prefixes: Names = ()
+    after: Seq
+    upto: Seq | None = None  # the head if not given
+    limit: Annotated[int, Meta(ge=1, le=PAGE_EVENTS)] = PAGE_EVENTS
+
+
 class Last(Request, frozen=True, kw_only=True, tag="last"):
     """The newest `count` events of each matching topic with seq <= upto, merged by seq.
 
@@ -92,7 +106,7 @@ class Status(Request, frozen=True, kw_only=True, tag="status"):
     """What the broker counts."""
 
 
-AnyRequest = Replay | Last | Tails | Topics | Demand | Status
+AnyRequest = Replay | Newest | Last | Tails | Topics | Demand | Status
 
 
 class ReplayPage(Struct, frozen=True, kw_only=True):

@@ -341,6 +341,17 @@ class Log:
         """See Reader.holes."""
         return self._reader.holes(select, after, upto)
 
+    def newest(
+        self,
+        select: Selector,
+        after: int,
+        upto: int | None = None,
+        limit: int = PAGE_EVENTS,
+        max_bytes: int = PAGE_BYTES,
+    ) -> tuple[list[Event], int, list[Range]]:
+        """See Reader.newest."""
+        return self._reader.newest(select, after, upto, limit, max_bytes)
+
     def last(
         self, select: Selector, count: int = 1, upto: int | None = None, limit: int = PAGE_EVENTS
     ) -> tuple[list[Event], bool, list[Range]]:

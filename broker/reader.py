@@ -1,4 +1,4 @@
-"""Reading the log in bounded pages: replay, last values, tails, topics."""
+"""Reading the log in bounded pages: replay, newest and last values, tails, topics."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Reader:
         return body
 
     def events(self, chunk: Chunk, body: bytes, start: int, stop: int) -> Iterator[chunks.Event]:
-        events = chunks.events(body, start, stop)
+        return self._told(chunk, chunks.events(body, start, stop))
+
+    def _told(self, chunk: Chunk, events: Iterator[chunks.Event]) -> Iterator[chunks.Event]:
         if chunk.first > self._index.start:
             return events
         # From before this epoch: the events are the same, their positions are told in this one's name.
@@ -119,6 +121,59 @@ class Reader:
                     if events and (len(events) >= limit or size > max_bytes):
                         return events, chunks.seq_of(stamp) - 1, damaged
                     events.append((name, stamp, payload))
+        return events, upto, damaged
+
+    def newest(
+        self,
+        select: Selector,
+        after: int,
+        upto: int | None = None,
+        limit: int = PAGE_EVENTS,
+        max_bytes: int = PAGE_BYTES,
+    ) -> tuple[list[Event], int, list[Range]]:
+        """The newest event of each matching topic that changed after `after`, if its seq is <= `upto`,
+        oldest first; through which seq they are complete, and damaged ranges.
+
+        Goes through the summaries: a chunk is read, once, only where it has the newest of a topic.
+        """
+        index = self._index
+        upto = index.head if upto is None else min(upto, index.head)
+        if upto <= after:
+            return [], upto, []
+        wanted, by_id = Wanted(index, select), index.by_id
+        events: list[Event] = []
+        damaged: list[Range] = []
+        size = read = looked = 0
+        for at in range(index.place_after(after), len(index.chunks)):
+            chunk = index.chunks[at]
+            if chunk.first > upto:
+                break
+            looked += chunk.topics
+            if looked > TOPICS_LOOKED_MAX or read >= READ_MAX:
+                return events, max(after, chunk.first - 1), damaged
+            here = [
+                seq
+                for topic_id, seq in chunk.newest()
+                if after < seq <= upto
+                and (tail := by_id.get(topic_id))
+                and tail.seq == seq
+                and wanted[topic_id]
+            ]
+            if chunk.topics and not here:
+                continue
+            read += 1
+            try:
+                body = self.body(chunk)
+            except CorruptChunk:
+                damaged.append((max(chunk.first, after + 1), min(chunk.last, upto)))
+                continue
+            here.sort()
+            for stamp, topic_id, payload in self._told(chunk, chunks.pick(body, here)):
+                name = wanted[topic_id]
+                size += len(payload) + len(name) + _RECORD_BYTES
+                if events and (len(events) >= limit or size > max_bytes):
+                    return events, chunks.seq_of(stamp) - 1, damaged
+                events.append((name, stamp, payload))
         return events, upto, damaged
 
     def holes(self, select: Selector, after: int, upto: int | None = None) -> list[Tail3]:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Page = (
     control.ReplayPage
+    | control.NewestPage
     | control.LastPage
     | control.TailsPage
     | control.TopicsPage
@@ -40,6 +41,7 @@ TAKE_MAX = 64  # answers a turn of the loop: each may be half a megabyte of reco
 
 _DECODE: dict[type[control.Request], Callable[[msgspec.Raw], Any]] = {
     control.Replay: msgspec.json.Decoder(control.ReplayPage).decode,
+    control.Newest: msgspec.json.Decoder(control.NewestPage).decode,
     control.Last: msgspec.json.Decoder(control.LastPage).decode,
     control.Tails: msgspec.json.Decoder(control.TailsPage).decode,
     control.Topics: msgspec.json.Decoder(control.TopicsPage).decode,

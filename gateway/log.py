@@ -34,6 +34,16 @@ class BrokerLog:
         request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
         self._ask((request.patterns, after, upto), request, done)
 
+    def newest(
+        self,
+        patterns: Sequence[str],
+        after: int,
+        upto: int,
+        done: Callable[[control.NewestPage | ControlError, Sequence[Event]], None],
+    ) -> None:
+        request = control.Newest(id=0, patterns=tuple(patterns), after=after, upto=upto)
+        self._ask((request.patterns, after, upto, "newest"), request, done)
+
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None:
         limit = self._history_max
         request = control.Last(id=0, patterns=tuple(patterns), count=count, upto=upto, limit=limit)

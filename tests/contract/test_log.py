@@ -8,10 +8,23 @@ from pathlib import Path
 import pytest
 
 from broker.log import Durability
+from broker.reader import READ_MAX
 from broker.retention import Keep, Rule
 from broker.selector import Selector
 from broker.wire import unpack_stamp
-from tests.support.logs import ALL, Bench, bench, chunk_count, full_disk, pages, put, read, read_only, seqs
+from tests.support.logs import (
+    ALL,
+    Bench,
+    bench,
+    bodies_read,
+    chunk_count,
+    full_disk,
+    pages,
+    put,
+    read,
+    read_only,
+    seqs,
+)
 
 BIG = b"x" * 5_000  # two of them are worth writing a chunk anew
 
@@ -32,6 +45,7 @@ def test_an_empty_log_has_nothing_and_says_so(on: Bench) -> None:
     head = on.log.head()
     assert (head.head, head.oldest, head.forgotten, head.start) == (0, 1, 0, 0)
     assert on.log.replay(ALL, 0) == ([], 0, [])
+    assert on.log.newest(ALL, 0) == ([], 0, [])
     assert on.log.last(ALL) == ([], False, [])
     assert on.log.tails(ALL, 0) == ([], 0)
     assert on.log.append([], 1) == []
@@ -132,6 +146,91 @@ def test_last(
         truncated,
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("select", "after", "upto", "expected"),
+    [
+        pytest.param(ALL, 0, None, [3, 5, 6, 7], id="all that there are"),
+        pytest.param(ALL, 3, None, [5, 6, 7], id="changed since"),
+        pytest.param(ALL, 7, None, [], id="up to date"),
+        pytest.param(ALL, 9, None, [], id="beyond the head"),
+        pytest.param(ALL, 0, 5, [3, 5], id="what is newer than that comes live"),
+        pytest.param(ALL, 5, 2, [], id="backwards"),
+        pytest.param(Selector(["b", "gone"]), 0, None, [6], id="topics by name"),
+        pytest.param(Selector(["x/*"]), 0, None, [7], id="a pattern"),
+        pytest.param(Selector(["a"], ["x/"]), 0, None, [5, 7], id="patterns and prefixes"),
+        pytest.param(Selector(), 0, None, [], id="nothing asked"),
+    ],
+)
+def test_newest_is_what_changed(
+    on: Bench, select: Selector, after: int, upto: int | None, expected: list[int]
+) -> None:
+    put(on.log, "a", "b", "c")
+    put(on.log, "b", "a", "b", "x/1")
+    events, through, damaged = on.log.newest(select, after, upto)
+    assert [unpack_stamp(stamp).seq for _, stamp, _ in events] == expected
+    assert (through, damaged) == (7 if upto is None else upto, [])
+
+
+@pytest.mark.parametrize(
+    ("limit", "max_bytes", "expected"),
+    [
+        pytest.param(2, 1 << 20, [[3, 5], [6]], id="events"),
+        pytest.param(100, 350, [[3, 5], [6]], id="bytes"),
+        pytest.param(100, 10, [[3], [5], [6]], id="an event larger than a page comes alone"),
+    ],
+)
+def test_pages_of_newest_are_bounded(
+    on: Bench, limit: int, max_bytes: int, expected: list[list[int]]
+) -> None:
+    put(on.log, "a", "b", "c", payload=b"x" * 100)
+    put(on.log, "b", "a", "b", payload=b"x" * 100)
+    found: list[list[int]] = []
+    after = 0
+    while after < 6:
+        events, after, _ = on.log.newest(ALL, after, None, limit, max_bytes)
+        found.append([unpack_stamp(stamp).seq for _, stamp, _ in events])
+    assert found == expected
+
+
+def test_newest_reads_a_chunk_once_and_none_without_a_newest(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = [f"t/{number}" for number in range(50)]
+    for _ in range(5):
+        put(on.log, *topics)
+    put(on.log, *topics[:10])
+    put(on.log, "other")
+    read = bodies_read(on.log, monkeypatch)
+    events, through, _ = on.log.newest(Selector(["t/*"]), 0)
+    assert len(events) == 50
+    assert (through, read) == (261, [201, 251])
+
+
+def test_a_page_of_newest_over_many_chunks_ends_before_it_has_taken_long(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(READ_MAX + 10):
+        put(on.log, f"t/{number}")
+    read = bodies_read(on.log, monkeypatch)
+    events, through, _ = on.log.newest(ALL, 0)
+    assert (len(events), through, len(read)) == (READ_MAX, READ_MAX, READ_MAX)
+    assert [topic for topic, _, _ in pages(lambda at: on.log.newest(ALL, at), on.log, through)] == [
+        f"t/{READ_MAX + number}" for number in range(10)
+    ]
+
+
+def test_newest_outlives_retention_and_merging(tmp_path: Path, durability: Durability) -> None:
+    with bench(tmp_path, durability=durability, keep=Keep(events=1)) as on:
+        for number in range(200):
+            put(on.log, f"t/{number % 7}", payload=b"%d" % number)
+        on.wait(20)
+        events, through, damaged = on.log.newest(ALL, 195)
+        assert [payload for _, _, payload in events] == [b"195", b"196", b"197", b"198", b"199"]
+        events, through, damaged = on.log.newest(ALL, 0)
+        assert [payload for _, _, payload in events] == [b"%d" % number for number in range(193, 200)]
+        assert (through, damaged) == (200, [])
 
 
 def test_tails_are_what_changed_oldest_first_in_pages(on: Bench) -> None:
@@ -277,6 +376,7 @@ class TestTrouble:
             assert lost[0].prev == 2
             assert on.log.trouble
             assert on.log.replay(ALL, 0)[1:] == (4, [(3, 4)])
+            assert on.log.newest(ALL, 3) == ([], 4, [(4, 4)])
         (stamp,) = put(on.log, "a")
         assert (stamp.seq, stamp.prev, stamp.is_unlogged) == (5, 3, False)
         assert on.log.trouble is None

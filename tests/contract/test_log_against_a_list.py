@@ -142,6 +142,25 @@ class LogAgainstAList(RuleBasedStateMachine):
         assert truncated == (len(expected) > limit)
         assert [(unpack_stamp(stamp).seq, topic.decode()) for topic, stamp, _ in events] == expected[-limit:]
 
+    @rule(
+        select=st.sampled_from(SELECTORS),
+        back=st.integers(0, 60),
+        length=st.integers(0, 70),
+        limit=st.integers(1, 4),
+        max_bytes=st.sampled_from([50, 10_000, 1 << 20]),
+    )
+    def newest(self, select: Selector, back: int, length: int, limit: int, max_bytes: int) -> None:
+        after = max(0, self.log.head().head - back)
+        upto = after + length
+        found, at, end = list[tuple[int, str]](), after, min(upto, self.log.head().head)
+        while at < end:
+            events, through, damaged = self.log.newest(select, at, upto, limit, max_bytes)
+            assert at < through <= end and not damaged and len(events) <= limit
+            found += [(unpack_stamp(stamp).seq, topic.decode()) for topic, stamp, _ in events]
+            at = through
+        newest = dict(self.all_of(select))
+        assert found == sorted((seq, topic) for topic, seq in newest.items() if after < seq <= upto)
+
     @rule(select=st.sampled_from(SELECTORS), back=st.integers(0, 30), limit=st.integers(1, 4))
     def tails(self, select: Selector, back: int, limit: int) -> None:
         after = max(0, self.log.head().head - back)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import pytest
+
+from broker.chunk import Chunk
 from broker.log import Durability, Log
 from broker.retention import Keep
 from broker.selector import Selector
@@ -143,3 +146,16 @@ def read_only(log: Log) -> Iterator[None]:
 
 def chunk_count(log: Log) -> int:
     return len(log._index.chunks)
+
+
+def bodies_read(log: Log, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first seqs of the chunks that are read from now on, each time that one is."""
+    found: list[int] = []
+    body = log._reader.body
+
+    def noting(chunk: Chunk) -> bytes:
+        found.append(chunk.first)
+        return body(chunk)
+
+    monkeypatch.setattr(log._reader, "body", noting)
+    return found

@@ -55,6 +55,13 @@ def test_replay(answers: Answers) -> None:
     assert answer["ok"]["at"]["epoch"] == "0000000000000001"
 
 
+def test_newest(answers: Answers) -> None:
+    answer, events = ask(answers, control.Newest(id=1, patterns=("*",), after=0, limit=1))
+    assert events == [("b", 2)]
+    assert (answer["ok"]["through"], answer["ok"]["damaged"], answer["ok"]["at"]["head"]) == (2, [], 3)
+    assert ask(answers, control.Newest(id=1, prefixes=("a",), after=2))[1] == [("a", 3)]
+
+
 def test_last(answers: Answers) -> None:
     answer, events = ask(answers, control.Last(id=1, patterns=("*",), count=2, limit=2))
     assert events == [("b", 2), ("a", 3)]

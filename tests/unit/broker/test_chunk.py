@@ -28,6 +28,14 @@ def test_events_of_any_stretch(body: bytes, start: int, stop: int) -> None:
     assert found == EVENTS[start:stop]
 
 
+@pytest.mark.parametrize("few", [0, 1, 100], ids=lambda few: f"looks once for every {few}")
+@pytest.mark.parametrize("seqs", [[], [11], [12], [15], [11, 15], [11, 12, 15]], ids=str)
+def test_pick(body: bytes, seqs: list[int], few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "PICK_FEW", few)
+    found = [(chunks.seq_of(stamp), payload) for stamp, _, payload in chunks.pick(body, seqs)]
+    assert found == [(seq, payload) for seq, _, _, payload in EVENTS if seq in seqs]
+
+
 @pytest.mark.parametrize(
     ("seq", "place"), [(0, 0), (10, 0), (11, 1), (12, 2), (13, 2), (14, 2), (15, 3), (99, 3)]
 )
@@ -38,6 +46,7 @@ def test_place_after(body: bytes, seq: int, place: int) -> None:
 def test_a_summary_tells_of_each_topic(body: bytes) -> None:
     chunk = Row.make(11, 15, 3.5, chunks.summarize(body), body).chunk()
     assert list(chunk.parts()) == [(1, 2, 6, 15, 1015), (2, 1, 1, 12, 1012)]
+    assert list(chunk.newest()) == [(1, 15), (2, 12)]
     assert (list(chunk.ids), chunk.count, chunk.topics, chunk.size) == ([1, 2], 3, 2, len(body))
     assert (chunk.is_damaged, chunk.live_size) == (False, len(body))
 

@@ -77,6 +77,7 @@ def test_power_failure_begins_an_epoch_and_keeps_the_events(
         (2, 2),
     ]
     assert {unpack_stamp(stamp).epoch for _, stamp, _ in log.last(ALL)[0]} == {2}
+    assert [unpack_stamp(stamp)[2:4] for _, stamp, _ in log.newest(ALL, 0)[0]] == [(2, 2)]
     assert put(log, "a")[0].prev == 2
 
 
@@ -245,6 +246,8 @@ class TestDamage:
         # The summary is sound: which topics are concerned, and where they stand, is known.
         assert log.replay(Selector(["b"]), 0)[2] == []
         assert log.last(Selector(["c"]))[2] == [(3, 4)]
+        assert log.newest(ALL, 0)[1:] == (6, [(3, 4)])
+        assert log.newest(Selector(["b"]), 0)[2] == []
         assert put(log, "c")[0].prev == 4
 
     def test_a_flipped_bit_of_a_summary_costs_nothing(self, damaged: Bench) -> None:
@@ -255,7 +258,7 @@ class TestDamage:
     def test_both_flipped_is_a_hole_over_restarts(self, damaged: Bench) -> None:
         self.flip(damaged, "body")
         log = self.flip(damaged, "summary")
-        assert log.replay(ALL, 0)[1:] == (6, [(3, 4)])
+        assert log.replay(ALL, 0)[1:] == log.newest(ALL, 0)[1:] == (6, [(3, 4)])
         assert damaged.again().replay(ALL, 0)[2] == [(3, 4)]
 
     def test_a_hole_that_ages_away_is_told_by_forgotten(self, damaged: Bench) -> None:
