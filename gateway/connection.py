@@ -25,11 +25,13 @@ from broker.wire import Position
 from gateway import protocol
 from gateway.event import Event, Gap
 from gateway.forms import Form, gap_object, tagged
-from gateway.past import PAGE_EVENTS, Past
-from gateway.protocol import Command, Follow, Ping, Refusal, Subscribe, Unsubscribe
+from gateway.interest import Interest, Wants
+from gateway.past import PAGE_EVENTS, Newest, Past
+from gateway.protocol import Command, Ping, Refusal, Subscribe, Unsubscribe
 
 if TYPE_CHECKING:
-    from gateway.hub import Cohort, Hub, Interest
+    from gateway.cohort import Cohort
+    from gateway.hub import Hub
 
 COMMANDS_MAX = 64  # waiting; beyond that the client's next frames wait in its socket
 STEPS_PER_PUMP = 32
@@ -43,7 +45,7 @@ class Cut:
         "wanted",
     )  # fmt: skip
 
-    def __init__(self, wanted: Subscribe | Follow) -> None:
+    def __init__(self, wanted: Subscribe) -> None:
         self.wanted = wanted
         self.claimed: frozenset[Pattern] = frozenset()  # their prefixes are counted at the hub for it
         self.restart(0)
@@ -52,7 +54,7 @@ class Cut:
         self.epoch = epoch  # of all seqs that it counts in
         self.at: Position | None = None  # G: where the flow stands still for it, None before
         self.not_before = 0  # G is at this seq or later
-        self.past: Past | None = None  # reads what came after `since`
+        self.past: Past | Newest | None = None  # reads what came after `since`
         self.events: Sequence[Event] | None = None  # the `history`, None until the log has told
         self.asked = False
         self.is_recovered = True
@@ -62,10 +64,12 @@ class Cut:
 class Behind:
     """What a connection has only while it is not simply live."""
 
-    __slots__ = ("commands", "cut", "past", "pong", "told", "unsent")
+    __slots__ = ("commands", "cut", "is_newest_next", "newest", "past", "pong", "told", "unsent")
 
     def __init__(self) -> None:
         self.past: Past | None = None  # where it is, None while in the flow
+        self.newest: Newest | None = None  # and with topics that it does not want in full, if there are any
+        self.is_newest_next = True  # the two take turns
         self.unsent: memoryview | None = None
         self.pong: bytes | None = None  # a frame; the newest one answers for all before it
         self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
@@ -99,7 +103,7 @@ class Connection(ABC):
     def start(self) -> None:
         """Into the flow at the position of the last flush, where that can be joined just now."""
         hub, behind = self.hub, self._work()
-        behind.past = Past(hub, self.interest, hub.position)
+        self._stand(behind, hub.position, hub.position)
         if self.form.is_native:
             behind.told.append(protocol.welcome(hub.position, hub.name, hub.limits))
         if self.form.told and hub.is_stale:
@@ -113,7 +117,8 @@ class Connection(ABC):
             # Not for what will be refused: that must cost the broker nothing.
             has_room = len(self.interest.patterns) + len(commands) < limits["subscriptions"]
             if has_room and isinstance(command, Subscribe):
-                self.hub.announce(command.pattern)
+                for wanted in command.patterns:
+                    self.hub.announce(wanted)
             commands.append(command)
         # Once for all of them: between two, the connection would join the flow only to leave it again.
         self.pump()
@@ -150,16 +155,24 @@ class Connection(ABC):
         past = self.behind and self.behind.past
         return bool(past and past.position.epoch == position.epoch and past.position.seq > position.seq)
 
-    def fall_behind(self, frames: bytes, sent: int) -> None:
-        """The socket took only so many bytes of a flush."""
+    def fall_behind(
+        self, unsent: memoryview | None, position: Position, settled: Position, told: list[bytes]
+    ) -> None:
+        """The socket took only a part of a flush; see Hub.leave for the others.
+
+        Args:
+            unsent: the rest of the frame that it took a part of.
+        """
         behind = self._work()
-        self._leave(behind)
-        behind.unsent = memoryview(frames)[sent:]
+        self._stand(behind, position, settled)
+        behind.told.extend(told)
+        behind.unsent = unsent
         self.await_room()
 
     def claims(self) -> Iterable[Pattern]:
         """The patterns it is counted for at the hub."""
-        yield from self.interest.patterns
+        for wanted in self.interest.wants:
+            yield wanted.pattern
         if self.behind and (cut := self.behind.cut):
             yield from cut.claimed
 
@@ -207,8 +220,8 @@ class Connection(ABC):
             return self._obey(behind, behind.commands.popleft())
         return self._catch_up(behind, behind.past) if behind.past else None
 
-    def _obey(self, behind: Behind, command: Command) -> bytes:
-        if isinstance(command, Subscribe | Follow):
+    def _obey(self, behind: Behind, command: Command) -> bytes | None:
+        if isinstance(command, Subscribe):
             limit = self.hub.limits["subscriptions"]
             if len(self.interest.patterns | command.patterns) > limit:
                 message = f"more than {limit} subscriptions on a connection"
@@ -221,12 +234,15 @@ class Connection(ABC):
             return self._say(protocol.refused(command))
         return self._unsubscribe(behind, command)
 
-    def _unsubscribe(self, behind: Behind, command: Unsubscribe) -> bytes:
+    def _unsubscribe(self, behind: Behind, command: Unsubscribe) -> bytes | None:
         if command.pattern not in self.interest.patterns:
             message = f"{command.pattern.text!r} is not subscribed"
             return self._say(protocol.refused(Refusal(command.id, "not_subscribed", message)))
-        past = self._leave(behind)
-        self._set_interest(behind, past.position, self.interest.patterns - {command.pattern})
+        position = self._leave(behind).position
+        if behind.told or self._owes(behind, position):
+            behind.commands.appendleft(command)
+            return b"" if behind.told else self._settle(behind, position)
+        self._set_interest(behind, position, self.interest.without(command.pattern))
         self.hub.release(command.pattern)
         return self._say(protocol.ok(command.id))
 
@@ -238,18 +254,40 @@ class Connection(ABC):
             return None
         if past.position.epoch != hub.epoch:
             start = Position(hub.epoch, hub.start)
-            behind.past = Past(hub, self.interest, start)
-            if past.position.epoch == 0:
+            was = past.position
+            self._stand(behind, start, start)
+            if was.epoch == 0:
                 return b""  # it came before any log was known
-            return self._encode([Gap("**", past.position, Position(hub.epoch, hub.start + 1), "epoch")])
-        if past.position.seq < hub.flushed:
+            return self._encode([Gap("**", was, Position(hub.epoch, hub.start + 1), "epoch")])
+        is_behind = past.position.seq < hub.flushed
+        if self._owes(behind, hub.position) and (behind.is_newest_next or not is_behind):
+            behind.is_newest_next = False
+            return self._settle(behind, hub.position)
+        behind.is_newest_next = True
+        if is_behind:
             items = past.read(hub.flushed, self.pump)
             return None if items is None else self._encode(items)
         if not hub.join(self):
             hub.after_flush(self.pump)
             return None
-        behind.past = None
+        behind.past = behind.newest = None
         return b""
+
+    def _owes(self, behind: Behind, position: Position) -> bool:
+        """Something up to there of what is not wanted in full."""
+        newest = behind.newest
+        return bool(newest and newest.position.epoch == self.hub.epoch and newest.position.seq < position.seq)
+
+    def _settle(self, behind: Behind, position: Position) -> bytes | None:
+        """The next page of that. None: the log was asked."""
+        newest = behind.newest
+        assert newest
+        if (items := newest.read(position.seq, self.pump)) is None:
+            return None
+        objects = self.form.objects(items)
+        if self.form.told and objects:
+            objects.append(self.form.told("at", protocol.at(newest.position), newest.position))
+        return self.form.finish(objects)
 
     # A subscribe
 
@@ -278,6 +316,8 @@ class Connection(ABC):
     def _answer(self, behind: Behind, cut: Cut) -> bytes | None:
         """The past that was asked for, then the reply. None: the log was asked, all stands still."""
         assert cut.at
+        if self._owes(behind, cut.at):
+            return self._settle(behind, cut.at)
         if cut.wanted.since is not None:
             if cut.past is None:
                 return self._begin_since(cut, cut.at, cut.wanted.since)
@@ -295,7 +335,7 @@ class Connection(ABC):
                 page, cut.events = cut.events[:PAGE_EVENTS], cut.events[PAGE_EVENTS:]
                 return self.form.finish([self.form.past(event, cut.wanted.id) for event in page])
         behind.cut = None
-        self._set_interest(behind, cut.at, self.interest.patterns | cut.wanted.patterns)
+        self._set_interest(behind, cut.at, self.interest.with_(cut.wanted.wants))
         fields: dict[str, object] = {"position": str(cut.at), "recovered": cut.is_recovered}
         if cut.is_truncated:
             fields["truncated"] = True
@@ -303,16 +343,18 @@ class Connection(ABC):
 
     def _begin_since(self, cut: Cut, at: Position, since: Position) -> bytes | None:
         """Find out where the past begins that was asked for."""
-        hub, interest = self.hub, self.hub.interest(cut.wanted.patterns)
+        hub, interest = self.hub, self.hub.interest(cut.wanted.wants)
+        reading = Newest if interest.conflates else Past
+        texts = sorted(wanted.text for wanted in cut.wanted.patterns)
         if since.epoch != hub.epoch:
             # All that this log has since it began, and nothing is known of the other one.
             cut.is_recovered = False
-            cut.past = Past(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
+            cut.past = reading(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
             before = Position(hub.epoch, hub.start + 1)
-            gaps = [Gap(text, since, before, "epoch") for text in interest.texts]
+            gaps = [Gap(text, since, before, "epoch") for text in texts]
             return self._encode(gaps, cut.wanted.id)
         if since.seq <= at.seq:
-            cut.past = Past(hub, interest, since)
+            cut.past = reading(hub, interest, since)
             return b""
         if cut.asked:
             return None
@@ -327,14 +369,14 @@ class Connection(ABC):
                     cut.at, cut.not_before = None, since.seq
                 else:
                     cut.is_recovered = False
-                    cut.past = Past(hub, interest, at)
+                    cut.past = reading(hub, interest, at)
                     before = Position(at.epoch, at.seq + 1)
-                    for text in interest.texts:
+                    for text in texts:
                         gap = Gap(text, since, before, "future")
                         self._work().told += self._objects([gap], cut.wanted.id)
             self._wake(page)
 
-        hub.log.replay(interest.texts, at.seq, at.seq + 1, done)
+        hub.log.replay(texts, at.seq, at.seq + 1, done)
         return None
 
     def _ask_history(self, cut: Cut, at: Position) -> None:
@@ -348,7 +390,7 @@ class Connection(ABC):
                 cut.is_recovered = not page.damaged
             self._wake(page)
 
-        texts = self.hub.interest(cut.wanted.patterns).texts
+        texts = sorted(wanted.text for wanted in cut.wanted.patterns)
         self.hub.log.last(texts, cut.wanted.history, at.seq, done)
 
     # Small moves
@@ -391,12 +433,19 @@ class Connection(ABC):
     def _leave(self, behind: Behind) -> Past:
         """Out of the flow, if it is in it."""
         if self.cohort is not None:
-            position, gaps = self.hub.leave(self)
-            behind.past = Past(self.hub, self.interest, position)
-            behind.told.extend(gaps)
+            position, settled, told = self.hub.leave(self)
+            self._stand(behind, position, settled)
+            behind.told.extend(told)
         assert behind.past
         return behind.past
 
-    def _set_interest(self, behind: Behind, position: Position, patterns: frozenset[Pattern]) -> None:
-        self.interest = self.hub.interest(patterns)
+    def _stand(self, behind: Behind, position: Position, settled: Position) -> None:
+        """Out of the flow: everything due up to `position` was sent, and up to `settled` of what is not
+        wanted in full.
+        """
         behind.past = Past(self.hub, self.interest, position)
+        behind.newest = Newest(self.hub, self.interest, settled) if self.interest.conflates else None
+
+    def _set_interest(self, behind: Behind, position: Position, wants: Wants) -> None:
+        self.interest = self.hub.interest(wants)
+        self._stand(behind, position, position)

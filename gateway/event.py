@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from broker.wire import DROPS_SHIFT, FLAG_UNLOGGED, Position, unpack_stamp
 
@@ -15,8 +17,8 @@ class Event:
     """
 
     __slots__ = (
-        "content", "drops", "epoch", "native", "nth", "payload", "prev", "raw", "seq", "sse", "time_us",
-        "topic", "unlogged",
+        "_bare", "content", "drops", "epoch", "is_bare", "native", "nth", "payload", "prev", "raw", "seq",
+        "sse", "time_us", "topic", "unlogged",
     )  # fmt: skip
 
     def __init__(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
@@ -27,9 +29,21 @@ class Event:
         self.content = flags >> 1 & 3
         self.drops = flags >> DROPS_SHIFT
         self.unlogged = bool(flags & FLAG_UNLOGGED)
+        self.is_bare = False
+        self._bare: Event | None = None
         self.native: bytes | None = None
         self.raw: bytes | None = None
         self.sse: bytes | None = None
+
+    def bare(self) -> Event:
+        """The same for those who get only some of a topic: without `prev`, for no hole shows by it, and
+        without a say in how far they have come. Made once.
+        """
+        if (bare := self._bare) is None:
+            bare = self._bare = copy(self)
+            bare.is_bare = True
+            bare.native = bare.sse = None
+        return bare
 
     def __repr__(self) -> str:
         return f"Event({self.topic} {self.seq} prev={self.prev} nth={self.nth} {len(self.payload)} bytes)"
@@ -44,3 +58,12 @@ class Gap:
     before: Position
     cause: str  # retention, forgotten, epoch, future, late, damaged, unlogged
     lost: int | None = None  # how many, where that is known
+
+
+class Notice(NamedTuple):
+    """Something to be told to all, in no place of the order."""
+
+    text: bytes  # a JSON object
+
+
+Item = Event | Gap | Notice

@@ -8,14 +8,14 @@ as base64.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from broker.wire import Content, Position
-from gateway.event import Event, Gap
+from gateway.event import Event, Gap, Item, Notice
 from gateway.frames import binary_frame, text_frame
 
 MAX_JSON_DEPTH = 64
@@ -26,11 +26,15 @@ encode = msgspec.json.Encoder().encode
 
 
 def native(event: Event) -> bytes:
-    """The object of the native protocol: topic, seq, prev, nth, time (seconds), and data, text or base64."""
+    """The object of the native protocol: topic, seq, prev, nth, time (seconds), and data, text or base64.
+
+    One for those who get only some of the topic is without `prev`.
+    """
     if (done := event.native) is None:
         seconds, micros = divmod(event.time_us, 1_000_000)
-        done = event.native = b'{"topic":%b,"seq":%d,"prev":%d,"nth":%d,"time":%d.%06d,%b}' % (
-            _quoted(event.topic), event.seq, event.prev, event.nth, seconds, micros, _payload(event),
+        prev = b"" if event.is_bare else b'"prev":%d,' % event.prev
+        done = event.native = b'{"topic":%b,"seq":%d,%b"nth":%d,"time":%d.%06d,%b}' % (
+            _quoted(event.topic), event.seq, prev, event.nth, seconds, micros, _payload(event),
         )  # fmt: skip
     return done
 
@@ -52,7 +56,8 @@ def sse(event: Event) -> bytes:
     """A block of an event stream: the native object, and as its id the position that it is at."""
     if (done := event.sse) is None:
         # No line end can be in it: JSON's own are escaped, and CR and LF between its parts are spaces.
-        done = event.sse = b"id: %016x.%d\ndata: %b\n\n" % (event.epoch, event.seq, native(event))
+        place = b"" if event.is_bare else b"id: %016x.%d\n" % (event.epoch, event.seq)
+        done = event.sse = b"%bdata: %b\n\n" % (place, native(event))
     return done
 
 
@@ -180,6 +185,17 @@ class Form:
         self.past = past or (lambda event, _: encode(event))
         self.told = told
         self.is_native = is_native
+
+    def objects(self, items: Iterable[Item]) -> list[bytes]:
+        """One for each; b"" for what this form does not tell."""
+        encode = self.encode
+        return [encode(item) if type(item) is Event else self._other(item) for item in items]
+
+    def _other(self, item: Item) -> bytes:
+        if isinstance(item, Gap):
+            return self.gap(item) if self.gap else b""
+        assert isinstance(item, Notice)
+        return self.told("notice", item.text, None) if self.told else b""
 
     def finish(self, objects: list[bytes]) -> bytes:
         """All of them, framed."""

@@ -1,34 +1,40 @@
-"""Who gets what: cohorts of connections that get byte-identical output, and the flush. Pure.
+"""Who gets what: the stream into cohorts, and the flush. Pure.
 
-The stream is offered event by event; each lands, encoded once, in the pending list of the cohorts
-that want it. A flush joins a cohort's pending once and sends it to each member once. Between flushes
-a member's position is that of the last flush, so a connection needs none of its own while it keeps
-up; one that does not leaves its cohort with a position and goes on by ring and log (`connection`).
+The stream is offered event by event; each lands in the pending list of the cohorts that want it. A
+flush encodes and joins a cohort's pending once and sends it to each member once. Between flushes a
+member's position is that of the last flush, so a connection needs none of its own while it keeps up;
+one that does not leaves its cohort with a position and goes on by ring and log (`connection`).
+
+Of topics of which a cohort wants less than all, the newest event waits in a lane until the lane is
+due. What is pending there, or not, gives a second position, that of `{"at"}` (see `Cohort.settled`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Protocol
-from weakref import WeakValueDictionary
 
-from broker.control import LastPage, ReplayPage
+from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlError
 from broker.topics import Pattern, pattern
 from broker.wire import Position
 from gateway import protocol
+from gateway.cohort import Cohort, Lane, Lanes, left_to_tell, position_after
 from gateway.connection import Connection
-from gateway.event import Event, Gap
-from gateway.forms import Form
+from gateway.delivery import ALL, Delivery
+from gateway.event import Event, Gap, Item, Notice
+from gateway.forms import Form, cut
+from gateway.interest import Interest, Interests, Wants
 from gateway.ring import Ring
-from gateway.trie import PatternTrie, TopicTrie
+from gateway.routes import Route, Routes
 
-ROUTES_MAX = 100_000
 SENDS_PER_TURN = 16
-WILD_MAX = 8
+AT_S = 1.0  # between two positions told to those who want less than all
 
 Replayed = Callable[[ReplayPage | ControlError, Sequence[Event]], None]
 Lasted = Callable[[LastPage | ControlError, Sequence[Event]], None]
+Renewed = Callable[[NewestPage | ControlError, Sequence[Event]], None]
 
 
 class Log(Protocol):
@@ -36,6 +42,7 @@ class Log(Protocol):
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
+    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None: ...
 
 
 class Prefixes(Protocol):
@@ -45,41 +52,6 @@ class Prefixes(Protocol):
     def settle(self) -> None: ...
     def unfollow(self, prefixes: Sequence[str]) -> None: ...
     def covers(self, prefix: str) -> int | None: ...
-
-
-class Interest:
-    """A set of patterns, shared by all connections that have the same."""
-
-    __slots__ = ("__weakref__", "_cache", "patterns", "texts")
-
-    def __init__(self, patterns: frozenset[Pattern]) -> None:
-        self.patterns = patterns
-        self.texts = sorted(wanted.text for wanted in patterns)
-        self._cache: dict[str, bool] = {}
-
-    def matches(self, topic: str) -> bool:
-        if (known := self._cache.get(topic)) is None:
-            if len(self._cache) >= ROUTES_MAX:
-                self._cache.clear()
-            known = self._cache[topic] = any(wanted.matches(topic) for wanted in self.patterns)
-        return known
-
-
-class Cohort:
-    """Connections with the same interest and form. `pending` is all they are due since the last flush,
-    whether there are any or not: who joins stands at the position of that flush.
-    """
-
-    __slots__ = ("before", "flushed_gaps", "form", "gaps", "interest", "members", "pending", "turn")
-
-    def __init__(self, interest: Interest, form: Form) -> None:
-        self.interest, self.form = interest, form
-        self.members: set[Connection] = set()
-        self.pending: list[bytes] = []
-        self.gaps: list[bytes] = []  # those among the pending
-        self.flushed_gaps: list[bytes] = []  # and among what the last flush sent
-        self.turn = 0  # number of the last flush that sent something here
-        self.before = Position(0, 0)  # of the members, before that flush
 
 
 class Hub:
@@ -115,13 +87,18 @@ class Hub:
         self.is_stale = True
         self.connections: set[Connection] = set()
         self.counts = {"events": 0, "deliveries": 0, "sends": 0, "slow": 0, "gaps": 0}
-        self._cohorts: dict[tuple[frozenset[Pattern], Form], Cohort] = {}
-        self._interests: WeakValueDictionary[frozenset[Pattern], Interest] = WeakValueDictionary()
+        self._interests = Interests()
         self._everyone: Interest = self.interest(frozenset())  # of new connections
-        self._patterns: PatternTrie[Cohort] = PatternTrie()
-        self._routes: dict[str, tuple[Cohort, ...]] = {}
-        self._topics = TopicTrie()
+        self._cohorts: dict[tuple[Interest, Form], Cohort] = {}
+        self._conflating: dict[Cohort, None] = {}  # those with lanes
+        self._routes = Routes()
         self._dirty: dict[Cohort, None] = {}
+        self._slots = {each: each.slot(clock()) for each in Delivery}
+        self._waiting: dict[Delivery, dict[Cohort, None]] = {}  # with lanes that are not due yet
+        # Of the flush under way: cohorts it has not come to, the one it is at, and where it began.
+        self._due: dict[Cohort, None] = {}
+        self._sending: Cohort | None = None
+        self._before = Position(0, 0)
         self._behind: set[Connection] = set()  # those in no cohort
         self._users: dict[str, int] = {}  # prefix -> how many subscriptions need it
         self._unused: dict[str, float] = {}  # prefix -> since when nobody does
@@ -136,9 +113,15 @@ class Hub:
         self.seen = event.seq
         self.ring.append(event)
         self.counts["events"] += 1
-        for cohort in self.cohorts(event.topic):
-            cohort.pending.append(cohort.form.encode(event))
-            self._dirty[cohort] = None
+        full, lanes = route = self._routes.of(event.topic)
+        if self._due:
+            self._begin(route)
+        dirty = self._dirty
+        for cohort in full:
+            cohort.pending.append(event)
+            dirty[cohort] = None
+        for lane in lanes:
+            self._keep(lane, event)
 
     def offer_gap(self, gap: Gap) -> None:
         self.counts["gaps"] += 1
@@ -146,21 +129,19 @@ class Hub:
         if last.epoch == self.epoch:
             self.ring.raise_floor(last.seq)
         concerned = pattern(gap.pattern)
-        cohorts = self.cohorts(gap.pattern) if concerned.is_literal else self._cohorts.values()
         is_new_log = gap.after.epoch != last.epoch
-        for cohort in cohorts:
+        if concerned.is_literal:
+            cohorts = dict.fromkeys(_cohorts(self._routes.of(gap.pattern)))
+        else:
             # A new log concerns those too who have yet to subscribe: they count positions in it.
-            if cohort.form.gap and (cohort.interest.patterns or is_new_log):
-                told = cohort.form.gap(gap)
-                cohort.pending.append(told)
-                if not is_new_log:  # that one shows in the position of whoever leaves meanwhile
-                    cohort.gaps.append(told)
-                self._dirty[cohort] = None
+            everybody = self._cohorts.values()
+            cohorts = dict.fromkeys(each for each in everybody if each.interest.wants or is_new_log)
+        self._tell(cohorts, gap)
         if not is_new_log:
             # Who is on the way through the past will find the hole there, unless it is past its begin.
             for connection in list(self._behind):
                 if connection.has_passed(gap.after) and not (
-                    concerned.is_literal and not connection.interest.matches(gap.pattern)
+                    concerned.is_literal and connection.interest.delivery(gap.pattern) is None
                 ):
                     connection.tell_gap(gap)
 
@@ -171,6 +152,13 @@ class Hub:
 
     def change_epoch(self, epoch: int, start: int, seq: int) -> None:
         was_unknown = self.epoch == 0
+        # What is kept back has no epoch of its own where it is sent: it goes before the new one is told.
+        for cohort in self._conflating:
+            assert cohort.lanes
+            for lane in cohort.lanes.by_delivery.values():
+                if lane.pending:
+                    cohort.pending += lane.take(self._slots)
+                    self._dirty[cohort] = None
         self.epoch, self.start, self.seen = epoch, start, seq
         self.ring.clear(seq)
         if was_unknown:
@@ -188,8 +176,32 @@ class Hub:
     def set_stale(self, is_stale: bool) -> None:
         self.is_stale = is_stale
         told = protocol.notice("stale", stale=is_stale)
-        for connection in list(self.connections):
+        self._tell(dict.fromkeys(self._cohorts.values()), Notice(told))
+        for connection in list(self._behind):
             connection.notify(told)
+
+    def _tell(self, cohorts: dict[Cohort, None], item: Item) -> None:
+        for cohort in cohorts:
+            if cohort.form.told is None:
+                continue
+            if cohort in self._due:
+                cohort.begin(self._slots)
+            cohort.pending.append(item)
+            self._dirty[cohort] = None
+
+    def _keep(self, lane: Lane, event: Event) -> None:
+        """Until the lane is due."""
+        lane.pending[event.topic] = event
+        if lane.is_due(self._slots):
+            self._dirty[lane.cohort] = None
+        else:
+            self._waiting.setdefault(lane.delivery, {})[lane.cohort] = None
+
+    def _begin(self, route: Route) -> None:
+        """What is offered to them now is not for the flush under way, which has not come to them yet."""
+        for cohort in _cohorts(route):
+            if cohort in self._due:
+                cohort.begin(self._slots)
 
     # The flush
 
@@ -200,49 +212,132 @@ class Hub:
             or self._forced
             or (self._after_flush and self.flushed != self.seen)
             or self.flushed_epoch != self.epoch
+            or (self._waiting and self.due_in_s() == 0)
+        )
+
+    def due_in_s(self) -> float | None:
+        """Until something that is kept back may be sent; None: nothing is."""
+        now_s = self.clock()
+        return min(
+            (
+                each.due_in_s(now_s) if each.slot(now_s) == self._slots[each] else 0.0
+                for each in self._waiting
+            ),
+            default=None,
         )
 
     def flush(self) -> Iterator[None]:
         """Send what is pending. Yields now and then, so that the caller can let others run; whoever
         joins or leaves a cohort meanwhile is accounted for. One flush at a time.
         """
-        dirty, self._dirty = self._dirty, {}
-        before = self.position
+        now_s = self.clock()
+        self._slots = {each: each.slot(now_s) for each in Delivery}
+        for each in list(self._waiting):
+            self._dirty |= self._waiting.pop(each)
+        self._due, self._dirty = self._dirty, {}
+        self._before = self.position
         self.flushed, self.flushed_epoch = self.seen, self.epoch
         self.turn += 1
-        turn = self.turn
-        due: list[tuple[Cohort, list[bytes]]] = []
-        for cohort in dirty:
-            cohort.turn, cohort.before = turn, before
-            due.append((cohort, cohort.pending))
-            cohort.pending = []
-            cohort.flushed_gaps, cohort.gaps = cohort.gaps, []
         sends = 0
-        for cohort, pending in due:
-            if not cohort.members:
-                continue
-            frames = cohort.form.finish(pending)
-            size, before_sends = len(frames), sends
-            for connection in list(cohort.members):
-                # It may have left, or left and come back, while this gave way to it.
-                if connection.cohort is not cohort or connection.turn >= turn:
-                    continue
-                connection.turn = turn
-                if (sent := connection.write(frames)) < size:
-                    self.counts["slow"] += 1
-                    connection.fall_behind(frames, sent)
+        while self._due:
+            cohort, _ = self._due.popitem()
+            items = cohort.begin(self._slots)
+            self._sending = cohort
+            for _ in self._send(cohort, items, now_s):
                 sends += 1
                 if not sends % SENDS_PER_TURN:
                     yield
-            self.counts["deliveries"] += (sends - before_sends) * len(pending)
+            cohort.flushing = self._sending = None
+            if cohort.lanes:
+                self._await_lanes(cohort, cohort.lanes)
         self.counts["sends"] += sends
         awaited, self._after_flush = self._after_flush, {}
-        for call in awaited:
+        for place, call in enumerate(awaited, 1):
             call()
+            if not place % SENDS_PER_TURN:
+                yield
         forced, self._forced = self._forced, []
         for prefix in forced:
-            for connection in self._await_force.pop(prefix, ()):
+            for place, connection in enumerate(self._await_force.pop(prefix, ()), 1):
                 connection.pump()
+                if not place % SENDS_PER_TURN:
+                    yield
+
+    def _send(self, cohort: Cohort, items: list[Item], now_s: float) -> Iterator[None]:
+        """To each member; yields after each."""
+        if not cohort.members:
+            return
+        form, turn, counts = cohort.form, self.turn, self.counts
+        objects = form.objects(items)
+        newcomers: dict[Connection, int] = {}
+        if cohort.lanes:
+            newcomers = cohort.lanes.newcomers
+            objects += self._at(cohort, cohort.lanes, now_s)
+        if not (frames := form.finish(objects)):
+            return
+        size, count = len(frames), len(items)
+        parts: list[tuple[bytes, int]] = []
+        for connection in list(cohort.members):
+            # It may have left, or left and come back, while this gave way to it.
+            if connection.cohort is not cohort or connection.turn == turn:
+                continue
+            connection.turn = turn
+            if connection in newcomers:
+                had = newcomers[connection]
+                own = [item for item in items if not _is_had(item, had)]
+                self._send_part(connection, own, form.objects(own))
+            elif (sent := connection.write(frames)) < size:
+                parts = parts or _parts(form, objects)
+                self._drop_behind(connection, items, parts, sent)
+            counts["deliveries"] += count
+            yield
+
+    def _send_part(self, connection: Connection, items: list[Item], objects: list[bytes]) -> None:
+        """To one member of a cohort, who has had some already."""
+        frames = connection.form.finish(objects)
+        if (sent := connection.write(frames)) < len(frames):
+            self._drop_behind(connection, items, _parts(connection.form, objects), sent)
+
+    def _at(self, cohort: Cohort, lanes: Lanes, now_s: float) -> list[bytes]:
+        """Where its members are with what they do not want in full, if it is time to say so."""
+        if cohort.form.told is None or now_s - lanes.told_s < AT_S:
+            return []
+        position = cohort.settled(self.position, ())
+        if position == lanes.told:
+            return []
+        lanes.told, lanes.told_s = position, now_s
+        return [cohort.form.told("at", protocol.at(position), position)]
+
+    def _await_lanes(self, cohort: Cohort, lanes: Lanes) -> None:
+        """What is still kept back after a flush."""
+        for lane in lanes.by_delivery.values():
+            if lane.pending:
+                self._waiting.setdefault(lane.delivery, {})[cohort] = None
+        lanes.forget_newcomers()
+
+    def _drop_behind(
+        self, connection: Connection, items: list[Item], parts: list[tuple[bytes, int]], sent: int
+    ) -> None:
+        """Its socket took only so many bytes: it leaves with the rest of one frame."""
+        self.counts["slow"] += 1
+        done = 0  # items that it has been sent, that frame included
+        unsent: memoryview | None = None
+        for part, count in parts:
+            if sent <= 0:
+                break
+            done += count
+            if sent < len(part):
+                unsent = memoryview(part)[sent:]
+            sent -= len(part)
+        has_all = done >= len(items)
+        position = self.position if has_all else position_after(self._before, items[:done])
+        cohort = connection.cohort
+        assert cohort
+        left = [*items[done:], *cohort.pending]
+        told = connection.form.objects(left_to_tell(left))
+        settled = cohort.settled(position, left)
+        self._take_out(connection, cohort)
+        connection.fall_behind(unsent, position, settled, told)
 
     def after_flush(self, call: Callable[[], None]) -> None:
         """Call once, after the next flush that moves the members' position."""
@@ -271,70 +366,63 @@ class Hub:
                 self._await_force.get(wanted.prefix, set()).discard(connection)
         connection.behind = None
 
-    def interest(self, patterns: frozenset[Pattern]) -> Interest:
-        if (found := self._interests.get(patterns)) is None:
-            found = self._interests[patterns] = Interest(patterns)
-        return found
+    def interest(self, wants: Wants) -> Interest:
+        return self._interests.of(wants)
 
     def join(self, connection: Connection) -> bool:
         """Into the live flow, from the position of the last flush on. False: only after the next."""
-        key = (connection.interest.patterns, connection.form)
+        key = (connection.interest, connection.form)
         if (cohort := self._cohorts.get(key)) is None:
-            pending: list[bytes] = []
-            if self.seen != self.flushed:
-                if self.ring.floor > self.flushed:
-                    return False  # there was a gap meanwhile, or more than the ring holds
-                for event in self.ring.after(self.flushed, self.seen, 1 << 60):
-                    if connection.interest.matches(event.topic):
-                        pending.append(connection.form.encode(event))
-            cohort = self._cohorts[key] = Cohort(connection.interest, connection.form)
-            cohort.pending = pending
-            if pending:
-                self._dirty[cohort] = None
-            for wanted in cohort.interest.patterns:
-                self._patterns.add(wanted, cohort)
-            self._reroute(cohort.interest.patterns)
+            if self.seen != self.flushed and self.ring.floor > self.flushed:
+                return False  # there was a gap meanwhile, or more than the ring holds
+            cohort = self._cohorts[key] = Cohort(connection.interest, connection.form, self.clock())
+            if cohort.lanes:
+                self._conflating[cohort] = None
+            self._routes.add(cohort)
+            self._catch_up(cohort)
+        elif cohort in self._due:
+            cohort.begin(self._slots)
         cohort.members.add(connection)
         connection.cohort, connection.turn = cohort, self.turn
+        if cohort.lanes and any(cohort.lanes.pending()):
+            cohort.lanes.newcomers[connection] = self.flushed
         self._behind.discard(connection)
         return True
 
-    def leave(self, connection: Connection) -> tuple[Position, list[bytes]]:
-        """Out of the live flow. The position up to which everything due was sent to it, and the gaps
-        that were offered but have not been sent: from that position they need not show again.
+    def _catch_up(self, cohort: Cohort) -> None:
+        """A new one is due what came since the last flush."""
+        if self.seen == self.flushed:
+            return
+        for event in self.ring.after(self.flushed, self.seen, 1 << 60):
+            if (wished := cohort.interest.delivery(event.topic)) == ALL:
+                cohort.pending.append(event)
+                self._dirty[cohort] = None
+            elif wished is not None:
+                self._keep(cohort.lane(wished), event)
+
+    def leave(self, connection: Connection) -> tuple[Position, Position, list[bytes]]:
+        """Out of the live flow. The position up to which everything due was sent to it, that before
+        which nothing is owed of what it does not want in full, and what was offered that will not show
+        from there.
         """
         cohort = connection.cohort
         assert cohort is not None
+        # Has the flush under way still to come to it?
+        is_waiting = connection.turn != self.turn and (cohort in self._due or cohort is self._sending)
+        unsent = [*(cohort.flushing or ()), *cohort.pending] if is_waiting else cohort.pending
+        position = self._before if is_waiting else self.position
+        beyond = cohort.lanes.newcomers.get(connection, 0) if cohort.lanes else 0
+        settled = cohort.settled(position, unsent, beyond)
+        told = connection.form.objects(left_to_tell(unsent))
+        self._take_out(connection, cohort)
+        return position, settled, told
+
+    def _take_out(self, connection: Connection, cohort: Cohort) -> None:
         connection.cohort = None
         cohort.members.discard(connection)
+        if cohort.lanes:
+            cohort.lanes.newcomers.pop(connection, None)
         self._behind.add(connection)
-        if connection.turn >= cohort.turn:
-            return self.position, list(cohort.gaps)
-        return cohort.before, cohort.flushed_gaps + cohort.gaps
-
-    def cohorts(self, topic: str) -> tuple[Cohort, ...]:
-        """Those that want the topic. A subscription's change touches only the topics it matches."""
-        if (found := self._routes.get(topic)) is None:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-                self._topics.clear()
-            found = self._routes[topic] = tuple(self._patterns.match(topic))
-            self._topics.add(topic)
-        return found
-
-    def _reroute(self, patterns: Collection[Pattern]) -> None:
-        wild = [wanted for wanted in patterns if not wanted.is_literal]
-        if len(wild) > WILD_MAX:
-            # To find what so many match costs more than to find anew what comes.
-            self._routes.clear()
-            self._topics.clear()
-            return
-        for wanted in wild:
-            for topic in list(self._topics.matching(wanted)):
-                self._routes.pop(topic, None)
-        for wanted in patterns:
-            if wanted.is_literal:
-                self._routes.pop(wanted.text, None)
 
     @property
     def position(self) -> Position:
@@ -389,6 +477,31 @@ class Hub:
         for key, cohort in [item for item in self._cohorts.items() if not item[1].members]:
             del self._cohorts[key]
             self._dirty.pop(cohort, None)
-            for wanted in cohort.interest.patterns:
-                self._patterns.discard(wanted, cohort)
-            self._reroute(cohort.interest.patterns)
+            self._conflating.pop(cohort, None)
+            self._routes.discard(cohort)
+        self._tell_positions()
+
+    def _tell_positions(self) -> None:
+        """Those who want less than all hear where they are, though nothing may come for them."""
+        now_s = self.clock()
+        for cohort in self._conflating:
+            lanes = cohort.lanes
+            assert lanes
+            is_time = cohort.members and now_s - lanes.told_s >= AT_S
+            if is_time and cohort.settled(self.position, cohort.pending) != lanes.told:
+                self._dirty[cohort] = None
+
+
+def _cohorts(route: Route) -> Iterator[Cohort]:
+    full, lanes = route
+    return chain(full, (lane.cohort for lane in lanes))
+
+
+def _is_had(item: Item, upto: int) -> bool:
+    """By who had everything up to that seq when it joined."""
+    return type(item) is Event and item.is_bare and item.seq <= upto
+
+
+def _parts(form: Form, objects: list[bytes]) -> list[tuple[bytes, int]]:
+    """The frames of these objects, and how many are in each."""
+    return [(form.frame(run), len(run)) for run in cut(objects)]

@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl
 from broker.errors import BadPattern, BadPosition
 from broker.topics import Pattern, is_system, pattern
 from broker.wire import Position
-from gateway.protocol import Follow
+from gateway.delivery import BadDelivery, in_query
+from gateway.protocol import Subscribe
 from gateway.upgrade import Get, Refusal, is_welcome
 
 PATH = "/sse"
-KNOWN = ("topic", "history", "since")
+KNOWN = ("topic", "history", "since", "delivery")
 # For those who speak the protocol by fetch; a browser's own EventSource does not ask.
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET",
@@ -30,7 +31,7 @@ NOWHERE = Position(0, 0)  # in no log: nothing can be known of what came after i
 class Opening(NamedTuple):
     """A sound request for an event stream."""
 
-    wanted: Follow
+    wanted: Subscribe
     headers: Mapping[str, str]  # for the answer
 
 
@@ -87,7 +88,7 @@ class _Refused(Exception):
         self.code, self.status = code, status
 
 
-def _wanted(query: str, last_event_id: str | None, history_max: int, subscriptions_max: int) -> Follow:
+def _wanted(query: str, last_event_id: str | None, history_max: int, subscriptions_max: int) -> Subscribe:
     topics: list[str] = []
     given: dict[str, str] = {}
     try:
@@ -112,10 +113,14 @@ def _wanted(query: str, last_event_id: str | None, history_max: int, subscriptio
     if "since" in given and "history" in given:
         raise _bad("history", "excludes since")
     history, since = _history(given.get("history", "0"), history_max), _since(given.get("since"))
+    try:
+        wished = in_query(given.get("delivery", "all"))
+    except BadDelivery as error:
+        raise _bad("delivery", str(error)) from None
     if last_event_id:
         # The stream broke and the browser comes back by itself, with the URL of the first time.
-        return Follow(0, patterns, since=_place(last_event_id))
-    return Follow(0, patterns, history, since)
+        history, since = 0, _place(last_event_id)
+    return Subscribe(0, patterns, history, since, wished)
 
 
 def _pattern(text: str) -> Pattern:

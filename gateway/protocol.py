@@ -15,6 +15,8 @@ import msgspec
 from broker.errors import BadPattern, BadPosition
 from broker.topics import Pattern, is_system, pattern
 from broker.wire import Position
+from gateway.delivery import ALL, BadDelivery, Delivery, delivery
+from gateway.interest import Want, Wants
 
 VERBS = ("subscribe", "unsubscribe", "publish", "token", "ping")
 MAX_ID = 1 << 53
@@ -23,24 +25,17 @@ COMMANDS_PER_FRAME = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    id: int
-    pattern: Pattern
-    history: int = 0  # so many of the newest of each matching topic
-    since: Position | None = None  # or all since then
-
-    @property
-    def patterns(self) -> frozenset[Pattern]:
-        return frozenset({self.pattern})
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """A subscribe to several patterns in one cut."""
+    """To one or several patterns, in one cut."""
 
     id: int
     patterns: frozenset[Pattern]
-    history: int = 0
-    since: Position | None = None
+    history: int = 0  # so many of the newest of each matching topic
+    since: Position | None = None  # or all since then
+    delivery: Delivery = ALL
+
+    @property
+    def wants(self) -> Wants:
+        return frozenset(Want(wanted, self.delivery) for wanted in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class Refusal:
     message: str
 
 
-Command = Subscribe | Follow | Unsubscribe | Ping | Refusal
+Command = Subscribe | Unsubscribe | Ping | Refusal
 
 _FIELDS = {
     "subscribe": {"subscribe", "id", "history", "since", "delivery"},
@@ -143,8 +138,10 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
         raise _Refused("bad_request", "history and since exclude each other")
     if history is not None and (type(history) is not int or not 0 <= history <= history_max):
         raise _Refused("bad_request", f"history: want an integer from 0 to {history_max}")
-    if fields.get("delivery", "all") != "all":
-        raise _Refused("bad_request", 'delivery: want "all"')
+    try:
+        wished = delivery(fields.get("delivery", "all"))
+    except BadDelivery as error:
+        raise _Refused("bad_request", f"delivery: {error}") from None
     position = None
     if since is not None:
         try:
@@ -153,7 +150,7 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
             position = Position.parse(since)
         except BadPosition as error:
             raise _Refused("bad_request", f"since: {error}") from None
-    return Subscribe(number, wanted, history or 0, position)
+    return Subscribe(number, frozenset({wanted}), history or 0, position, wished)
 
 
 def ok(number: int | None, **fields: object) -> bytes:

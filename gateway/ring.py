@@ -18,6 +18,7 @@ class Ring:
 
     def __init__(self, max_bytes: int) -> None:
         self._events: list[Event] = []
+        self._newest: dict[str, Event] = {}  # by topic, of those among them, in their order
         self._first = 0  # index of the oldest; what is before it was evicted and is cut off in bulk
         self._bytes = 0
         self._max_bytes = max_bytes
@@ -25,12 +26,17 @@ class Ring:
 
     def append(self, event: Event) -> None:
         self._events.append(event)
+        newest = self._newest
+        newest.pop(event.topic, None)  # so that it goes to the end
+        newest[event.topic] = event
         self._bytes += _weight(event)
         while self._bytes > self._max_bytes:
             oldest = self._events[self._first]
             self._bytes -= _weight(oldest)
             self.floor = max(self.floor, oldest.seq)
             self._first += 1
+            if newest[oldest.topic] is oldest:
+                del newest[oldest.topic]
         if self._first > 1024 and self._first * 2 > len(self._events):
             del self._events[: self._first]
             self._first = 0
@@ -41,6 +47,20 @@ class Ring:
         end = bisect_right(self._events, upto, lo=start, key=_seq)
         return self._events[start : min(end, start + limit)]
 
+    def newest_after(self, seq: int, upto: int) -> list[Event]:
+        """Of each topic the newest event, where seq < its seq <= upto, in order. Only for seq >= floor.
+
+        As long as what changed since, not as what happened.
+        """
+        found = []
+        for event in reversed(self._newest.values()):
+            if event.seq <= seq:
+                break
+            if event.seq <= upto:
+                found.append(event)
+        found.reverse()
+        return found
+
     def raise_floor(self, seq: int) -> None:
         """There is a hole up to here: ask the log about it."""
         self.floor = max(self.floor, seq)
@@ -48,6 +68,7 @@ class Ring:
     def clear(self, floor: int) -> None:
         """Another log begins: nothing here is part of it."""
         self._events.clear()
+        self._newest.clear()
         self._first = self._bytes = 0
         self.floor = floor
 

@@ -9,7 +9,6 @@ import socket
 import time
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
 import gevent
 import zmq
@@ -17,8 +16,8 @@ from gevent.event import Event as Signal
 from gevent.hub import get_hub
 
 from broker import control
-from broker.errors import BadTopic, ControlError
-from broker.topics import check_topic, is_system, pattern
+from broker.errors import ControlError
+from gateway import raw
 from gateway.admin import Admin, LoopLag
 from gateway.feed import Feed
 from gateway.forms import NATIVE, RAW
@@ -149,19 +148,10 @@ class Gateway:
         """Why this may not become a WebSocket, None if it may."""
         if upgrade.path == "/ws":
             return None
-        if not upgrade.path.startswith("/raw/"):
+        if not upgrade.path.startswith(raw.PATH):
             return Refusal(HTTPStatus.NOT_FOUND, "not_found", "WebSockets are at /ws and /raw/<topic>")
-        try:
-            topic = check_topic(upgrade.path.removeprefix("/raw/"))
-        except BadTopic as error:
-            return Refusal(HTTPStatus.BAD_REQUEST, "bad_topic", str(error))
-        if is_system(topic):
-            message = "reading the system's own topics is not allowed here"
-            return Refusal(HTTPStatus.FORBIDDEN, "forbidden", message)
-        if _history(upgrade.query, self.settings.history_max) is None:
-            message = f"history: want an integer from 0 to {self.settings.history_max}"
-            return Refusal(HTTPStatus.BAD_REQUEST, "bad_parameter", message)
-        return None
+        found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
+        return found if isinstance(found, Refusal) else None
 
     def _adopt(self, fd: int, upgrade: Upgrade, early: bytes) -> None:
         if upgrade.path == "/ws":
@@ -169,8 +159,9 @@ class Gateway:
             return
         peer = Peer(self.hub, RAW, fd, self.settings.message_max_bytes)
         peer.start_with(early)
-        history = _history(upgrade.query, self.settings.history_max) or 0
-        peer.command(Subscribe(0, pattern(upgrade.path.removeprefix("/raw/")), history))
+        found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
+        assert isinstance(found, Subscribe)  # it was let in
+        peer.command(found)
 
     def _adopt_stream(self, fd: int, opening: Opening) -> None:
         # Were this gateway killed, its streams would come back spread over so long, too.
@@ -203,11 +194,3 @@ class Gateway:
     def _is_draining(self) -> bool:
         return bool(self._stopping.is_set())
 
-
-def _history(query: str, largest: int) -> int | None:
-    """The parameter `history` of a query, 0 without one, None for a bad one."""
-    values = parse_qs(query, keep_blank_values=True).get("history", ["0"])
-    text = values[0]
-    if len(values) > 1 or not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= largest):
-        return None
-    return int(text)

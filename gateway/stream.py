@@ -9,7 +9,7 @@ from __future__ import annotations
 from gateway import protocol
 from gateway.forms import SSE, sse_told
 from gateway.hub import Hub
-from gateway.protocol import Follow
+from gateway.protocol import Subscribe
 from gateway.wired import Wired
 
 LOOK_S = 5.0  # each stream is looked at so often
@@ -32,7 +32,7 @@ class Stream(Wired):
         self._turn = 0  # of the last flush that it had its share of, when it was last looked at
         self._quiet = 0  # looks in a row that found nothing sent
 
-    def start_with(self, wanted: Follow, retry_s: float) -> None:
+    def start_with(self, wanted: Subscribe, retry_s: float) -> None:
         """Join the hub; `retry_s` is how long the client waits if this breaks."""
         self._keeper.streams(self._fd).add(self)
         self.hub.add(self)

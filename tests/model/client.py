@@ -9,7 +9,7 @@ from typing import Any
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.forms import NATIVE
-from gateway.protocol import Follow
+from gateway.protocol import Subscribe
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Client:
         self.position: Position | None = None  # G
         self.epoch = 0
         self.buffer = b""
-        self.outbox: list[str | Follow] = []
+        self.outbox: list[str | Subscribe] = []
         self.is_stale = False
         self._ids = 0
         self._is_strict = is_strict  # tell disorder, too; else only what is lacking at the end

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.forms import SSE
-from gateway.protocol import Follow
+from gateway.protocol import Subscribe
 from tests.model.client import Client, Hole, Subscription
 from tests.support.sse import Block, block
 
@@ -48,7 +48,7 @@ class StreamClient(Client):
         patterns = frozenset(subscription.pattern for subscription in self.subscriptions.values())
         since = Position.parse(self.last_id) if self.last_id else None
         cuts = [patterns] if self.is_one_cut else [frozenset({each}) for each in patterns]
-        self.outbox = [Follow(0, cut, 0 if since else self._history, since) for cut in cuts]
+        self.outbox = [Subscribe(0, cut, 0 if since else self._history, since) for cut in cuts]
 
     def _block(self, found: Block) -> None:
         if found.id is not None:

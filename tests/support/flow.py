@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from broker.control import LastPage, ReplayPage
+from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlTimeout
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.connection import Connection
 from gateway.event import Event, Gap
 from gateway.forms import NATIVE, Form
-from gateway.hub import Hub, Lasted, Replayed
+from gateway.hub import Hub, Lasted, Renewed, Replayed
 from gateway.ring import Ring
 from tests.support.events import EPOCH, event, head
 
@@ -153,6 +153,18 @@ class PlayedLog:
             found = [kept for events in by_topic.values() for kept in events[-count:]]
             found.sort(key=lambda kept: kept.seq)
             done(LastPage(at=head(self.head, epoch=self.epoch)), found)
+
+        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), ())))
+
+    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None:
+        self.asked.append(f"newest of {' '.join(patterns)} after {after} upto {upto}")
+        wanted = [Pattern(text) for text in patterns]
+
+        def answer() -> None:
+            by_topic = {kept.topic: kept for kept in self._matching(wanted, self.head)}
+            found = sorted(by_topic.values(), key=lambda kept: kept.seq)
+            page = NewestPage(at=head(self.head, epoch=self.epoch), through=upto)
+            done(page, [kept for kept in found if after < kept.seq <= upto])
 
         self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), ())))
 

@@ -7,7 +7,7 @@ import pytest
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.opening import NOWHERE, PREFLIGHT, Opening, Preflight, examine
-from gateway.protocol import Follow
+from gateway.protocol import Subscribe
 from gateway.upgrade import Refusal
 
 HOST = {"host": "example.org:8000"}
@@ -30,8 +30,8 @@ def examined(
     )
 
 
-def follow(*patterns: str, history: int = 0, since: Position | None = None) -> Follow:
-    return Follow(0, frozenset(map(Pattern, patterns)), history, since)
+def follow(*patterns: str, history: int = 0, since: Position | None = None) -> Subscribe:
+    return Subscribe(0, frozenset(map(Pattern, patterns)), history, since)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def follow(*patterns: str, history: int = 0, since: Position | None = None) -> F
         pytest.param("topic=a", "12", follow("a", since=NOWHERE), id="an id of somebody else"),
     ],
 )
-def test_what_is_asked_for(query: str, last_event_id: str | None, wanted: Follow) -> None:
+def test_what_is_asked_for(query: str, last_event_id: str | None, wanted: Subscribe) -> None:
     headers = HOST if last_event_id is None else {**HOST, "last-event-id": last_event_id}
     assert examined(query, headers) == Opening(wanted, {"Vary": "Origin"})
 
@@ -79,7 +79,10 @@ def test_what_is_asked_for(query: str, last_event_id: str | None, wanted: Follow
         ),
         pytest.param("topic=a&since=12", 400, "bad_parameter", "'since'", id="since without an epoch"),
         pytest.param(f"topic=a&since={HERE}&history=1", 400, "bad_parameter", "excludes", id="both"),
-        pytest.param("topic=a&delivery=all", 400, "bad_parameter", "'delivery'", id="unknown parameter"),
+        pytest.param("topic=a&delivery=some", 400, "bad_parameter", "'delivery'", id="unknown delivery"),
+        pytest.param("topic=a&delivery=hz:7", 400, "bad_parameter", "1, 2, 5, 10", id="another rate"),
+        pytest.param("topic=a&delivery={", 400, "bad_parameter", "'delivery'", id="a delivery in half"),
+        pytest.param("topic=a&name=b", 400, "bad_parameter", "'name'", id="unknown parameter"),
     ],
 )
 def test_a_bad_query_is_named(query: str, status: int, code: str, named: str) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from broker.topics import Pattern
+from gateway.delivery import LATEST, Delivery
 from gateway.protocol import (
     COMMANDS_PER_FRAME,
     Command,
@@ -27,6 +28,10 @@ HISTORY_MAX = 500
 SINCE = "9f3c2a7be1d04c11.1234"
 
 
+def only(text: str) -> frozenset[Pattern]:
+    return frozenset({Pattern(text)})
+
+
 def asked(text: str) -> list[Command]:
     return list(commands(text, HISTORY_MAX))
 
@@ -34,18 +39,21 @@ def asked(text: str) -> list[Command]:
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        ('{"subscribe": "cpu/**", "id": 1}', Subscribe(1, Pattern("cpu/**"))),
-        ('{"subscribe": "cpu/load", "id": 0, "delivery": "all"}', Subscribe(0, Pattern("cpu/load"))),
-        ('{"subscribe": "a", "id": 2, "history": 100}', Subscribe(2, Pattern("a"), history=100)),
-        ('{"subscribe": "a", "id": 2, "history": 0}', Subscribe(2, Pattern("a"))),
-        ('{"subscribe": "a", "id": 2, "history": 500}', Subscribe(2, Pattern("a"), history=HISTORY_MAX)),
+        ('{"subscribe": "cpu/**", "id": 1}', Subscribe(1, only("cpu/**"))),
+        ('{"subscribe": "cpu/load", "id": 0, "delivery": "all"}', Subscribe(0, only("cpu/load"))),
+        ('{"subscribe": "a", "id": 2, "history": 100}', Subscribe(2, only("a"), history=100)),
+        ('{"subscribe": "a", "id": 2, "history": 0}', Subscribe(2, only("a"))),
+        ('{"subscribe": "a", "id": 2, "history": 500}', Subscribe(2, only("a"), history=HISTORY_MAX)),
+        ('{"subscribe": "a", "id": 0, "delivery": "latest"}', Subscribe(0, only("a"), delivery=LATEST)),
+        ('{"subscribe": "a", "id": 0, "delivery": {"hz": 60}}',
+         Subscribe(0, only("a"), delivery=Delivery.HZ_60)),
         (f'{{"subscribe": "a", "id": 3, "since": "{SINCE}"}}',
-         Subscribe(3, Pattern("a"), since=position(1234))),
-        ('{"subscribe": "a", "id": 3, "since": null, "history": null}', Subscribe(3, Pattern("a"))),
-        ('{"subscribe": "a", "id": 9007199254740991}', Subscribe((1 << 53) - 1, Pattern("a"))),
-        ('{"subscribe": "日本/*", "id": 4}', Subscribe(4, Pattern("日本/*"))),
-        ('{"subscribe": "**", "id": 4}', Subscribe(4, Pattern("**"))),
-        ('{"subscribe": "a/$b", "id": 4}', Subscribe(4, Pattern("a/$b"))),
+         Subscribe(3, only("a"), since=position(1234))),
+        ('{"subscribe": "a", "id": 3, "since": null, "history": null}', Subscribe(3, only("a"))),
+        ('{"subscribe": "a", "id": 9007199254740991}', Subscribe((1 << 53) - 1, only("a"))),
+        ('{"subscribe": "日本/*", "id": 4}', Subscribe(4, only("日本/*"))),
+        ('{"subscribe": "**", "id": 4}', Subscribe(4, only("**"))),
+        ('{"subscribe": "a/$b", "id": 4}', Subscribe(4, only("a/$b"))),
         ('{"unsubscribe": "cpu/**", "id": 5}', Unsubscribe(5, Pattern("cpu/**"))),
         ('{"ping": 7, "id": 6}', Ping(6)),
         ('{"ping": null}', Ping(None)),
@@ -127,8 +135,16 @@ def test_well_formed_commands(text: str, command: Command) -> None:
                      id="epoch in capitals"),
         pytest.param('{"subscribe": "a", "id": 1, "since": "9f3c2a7be1d04c11.18446744073709551616"}', 1,
                      "bad_request", "since:", id="seq beyond 64 bits"),
-        pytest.param('{"subscribe": "a", "id": 1, "delivery": "latest"}', 1, "bad_request",
-                     'delivery: want "all"', id="a delivery that is not offered"),
+        pytest.param('{"subscribe": "a", "id": 1, "delivery": "newest"}', 1, "bad_request",
+                     'delivery: want "all", "latest" or {"hz": n}', id="a delivery that is not offered"),
+        pytest.param('{"subscribe": "a", "id": 1, "delivery": {"hz": 7}}', 1, "bad_request",
+                     "delivery: want", id="a rate that is not offered"),
+        pytest.param('{"subscribe": "a", "id": 1, "delivery": {"hz": true}}', 1, "bad_request",
+                     "delivery: want", id="a rate that is true"),
+        pytest.param('{"subscribe": "a", "id": 1, "delivery": {"hz": 5, "x": 1}}', 1, "bad_request",
+                     "delivery: want", id="a rate and more"),
+        pytest.param('{"subscribe": "a", "id": 1, "delivery": null}', 1, "bad_request",
+                     "delivery: want", id="a delivery of null"),
         pytest.param('{"publish": "a", "data": {}, "id": 3}', 3, "forbidden", "publishing", id="publish"),
         pytest.param('{"token": "x", "id": 4}', 4, "forbidden", "no tokens", id="token"),
     ],
@@ -143,7 +159,7 @@ def test_ill_formed_commands_are_named(text: str, number: int | None, code: str,
 def test_objects_of_a_frame_are_answered_in_order_and_each_on_its_own() -> None:
     text = '{"subscribe": "a", "id": 1}\n{"subscribe": "b", "id": 2\n\n{"ping": 1, "id": 3}\n'
     first, second, third = asked(text)
-    assert first == Subscribe(1, Pattern("a"))
+    assert first == Subscribe(1, only("a"))
     assert isinstance(second, Refusal)
     assert third == Ping(3)
 

@@ -12,7 +12,7 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway.event import Gap
 from gateway.forms import SSE
-from gateway.protocol import Follow
+from gateway.protocol import Subscribe
 from gateway.stream import COMMENT, LOOK_S, TICK_S, KeepAlive, Stream
 from tests.support.events import EPOCH, OTHER_EPOCH, event, position
 from tests.support.flow import PLENTY, Flow, Socket
@@ -24,7 +24,7 @@ KEEP_ALIVE_S = 15.0  # what clients and proxies are promised
 def opened(flow: Flow, *patterns: str, history: int = 0, since: Position | None = None) -> Socket:
     """A stream whose request has been read, and no more."""
     stream = flow.connect(form=SSE)
-    stream.command(Follow(0, frozenset(map(Pattern, patterns)), history, since))
+    stream.command(Subscribe(0, frozenset(map(Pattern, patterns)), history, since))
     return stream
 
 
@@ -267,7 +267,7 @@ class Line:
         near.setblocking(False)
         self.far.setblocking(False)
         self.stream = Stream(flow.hub, near.detach(), keeper)
-        self.stream.start_with(Follow(0, frozenset({Pattern("a")})), retry_s=1.0)
+        self.stream.start_with(Subscribe(0, frozenset({Pattern("a")})), retry_s=1.0)
         flow.rest()
 
     def read(self) -> bytes:
