@@ -32,11 +32,15 @@ from gateway.upstream import Upstream
 log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 1_000  # at a time, before a flush
+TAKE_BYTES = 4 << 20
 TAKE_S = 0.002
+PUTS_PER_TURN = 16
 GIVE_WAY_S = 0.002  # the longest that a flush keeps readers waiting
 FLUSH_PAUSE_MAX_S = 0.004
 TICK_S = 0.25
 SILENCE_S = 2.0  # of no word from the broker, before the log speaks of it
+
+Wire = tuple[bytes, bytes, bytes]  # topic, stamp, payload
 
 _read_head = msgspec.json.Decoder(Head).decode
 
@@ -126,8 +130,7 @@ class Feed:
             if self._has_connected():
                 log.info("broker connected feed=%s", self.address)
                 self.upstream.on_connected(now_s)
-            for frames in batch:
-                self._put(frames, now_s)
+            self._put_all(batch, now_s)
             if now_s - tick_s >= TICK_S:
                 tick_s = now_s
                 self.upstream.tick(now_s)
@@ -141,15 +144,15 @@ class Feed:
                     more = self._take()
                     if self._has_connected():
                         self.upstream.on_connected(time.monotonic())
-                    for frames in more:
-                        self._put(frames, now_s)
+                    self._put_all(more, now_s)
                     batch += more  # what is left behind them sends no word of its own
                 flush_s = self._flush()
                 flushed_s = time.monotonic()
             if batch:
                 gevent.sleep(0)
             else:
-                self._work.wait(TICK_S)
+                due_s = self.hub.due_in_s()
+                self._work.wait(TICK_S if due_s is None else min(due_s, TICK_S))
 
     def _watch_silence(self, now_s: float) -> None:
         """No error: pages are served, and all goes on by itself. But somebody may wonder why."""
@@ -163,27 +166,38 @@ class Feed:
                 self.address,
             )
 
-    def _take(self) -> list[tuple[bytes, bytes, bytes]]:
+    def _take(self) -> list[Wire]:
         """What has arrived, in moderation."""
         receive, more, noblock = self._socket.recv, zmq.RCVMORE, zmq.NOBLOCK
         getsockopt = self._socket.getsockopt
-        batch: list[tuple[bytes, bytes, bytes]] = []
+        batch: list[Wire] = []
+        size = 0
         until_s = time.monotonic() + TAKE_S
         try:
-            while len(batch) < TAKE_MESSAGES:
+            while len(batch) < TAKE_MESSAGES and size < TAKE_BYTES:
                 topic = receive(noblock)
                 frames = [topic]
                 while getsockopt(more):
                     frames.append(receive(noblock))
                 if len(frames) == 3:
                     batch.append((topic, frames[1], frames[2]))
+                    size += len(frames[2])
                 if not len(batch) % 64 and time.monotonic() > until_s:
                     break
         except zmq.Again:
             pass
         return batch
 
-    def _put(self, frames: tuple[bytes, bytes, bytes], now_s: float) -> None:
+    def _put_all(self, batch: Sequence[Wire], now_s: float) -> None:
+        """Gives way as the flush does: a topic may have thousands of cohorts."""
+        turn_s = time.monotonic()
+        for place, frames in enumerate(batch, 1):
+            self._put(frames, now_s)
+            if not place % PUTS_PER_TURN and time.monotonic() - turn_s > GIVE_WAY_S:
+                gevent.sleep(0)
+                turn_s = time.monotonic()
+
+    def _put(self, frames: Wire, now_s: float) -> None:
         topic, stamp, payload = frames
         try:
             if not topic.startswith(b"$"):

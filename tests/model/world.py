@@ -249,6 +249,10 @@ class Gateway:
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Any) -> None:
         self.control.append((control.Last(id=1, patterns=tuple(patterns), count=count, upto=upto), done))
 
+    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Any) -> None:
+        request = control.Newest(id=1, patterns=tuple(patterns), after=after, upto=upto, limit=2)
+        self.control.append((request, done))
+
     # Moves of the world
 
     def connect(self) -> None:
@@ -552,6 +556,12 @@ def _answer(broker: Broker, request: Any) -> tuple[Any, list[Event]]:
         )
         last = control.LastPage(at=at, truncated=truncated, damaged=damaged)
         return last, [Event(*event) for event in events]
+    if isinstance(request, control.Newest):
+        events, through, damaged = log.newest(
+            Selector(request.patterns), request.after, request.upto, request.limit
+        )
+        newest = control.NewestPage(at=at, through=through, damaged=damaged)
+        return newest, [Event(*event) for event in events]
     tails, through = log.tails(Selector(request.patterns, request.prefixes), request.after)
     return control.TailsPage(at=at, tails=tails, through=through), []
 
