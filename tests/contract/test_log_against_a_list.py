@@ -131,12 +131,13 @@ class LogAgainstAList(RuleBasedStateMachine):
         events, truncated, damaged = self.log.last(select, count, upto, limit)
         by_topic = defaultdict[str, list[int]](list)
         prevs = {event.stamp.seq: event.stamp.prev for event in self.events}
+        before = dict[str, int]()
         for topic, seq in self.all_of(select):
+            if topic in before and prevs[seq] != before[topic]:
+                by_topic[topic].clear()  # beyond a hole: some dead events wait longer for their removal
             if seq <= upto:
-                own = by_topic[topic]
-                if own and prevs[seq] != own[-1]:
-                    own.clear()  # beyond a hole: some dead events wait longer for their removal
-                own.append(seq)
+                by_topic[topic].append(seq)
+            before[topic] = seq
         expected = sorted((seq, topic) for topic, seqs in by_topic.items() for seq in seqs[-count:])
         assert not damaged
         assert truncated == (len(expected) > limit)
