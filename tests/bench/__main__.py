@@ -1,64 +1,103 @@
-"""Speed and memory of this machine: `python -m tests.bench [--only idle ...] [--json FILE]`."""
+"""Speed and memory of this machine, ours and others': `python -m tests.bench --help`."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from tests.bench.fanout import fanout, latency, python_floor
-from tests.bench.figure import Figure, line
-from tests.bench.idle import idle, idle_own_topics
-from tests.bench.ingest import measure
+from deploy.load import loads
+from deploy.load.figure import Figure, line
+from deploy.load.loads import Found, Opening
+from deploy.load.names import FANOUT_RATES, IDLE_CONNECTIONS
+from deploy.load.stage import Rounds
+from tests.bench.comparison import compare, summary, table
+from tests.bench.ingest import ingest
+from tests.bench.ours import FLOOR, NAME, penstock, python_floor
+from tests.bench.peers import PEERS
+from tests.bench.peers.peer import LeftOut
+from tests.bench.targets import TARGETS
 
-INGEST_S = 5.0
-INGEST_AT_LEAST = 60_000
+TOPIC = "bench/load"
+BENCHES = ("fanout", "latency", "idle", "ingest")
 
-
-def ingest(folder: Path) -> Iterator[Figure]:
-    """As fast as the broker takes plain events in, each of them durable."""
-    found = measure(INGEST_S, rate=0, topics=10, durability="process")
-    rate, cpu_us = found["events_per_s"], found["cpu_us_per_event"]
-    yield Figure(
-        bench="ingest", name="durable at `process`", value=rate, unit="events/s", at_least=INGEST_AT_LEAST
-    )
-    yield Figure(bench="ingest", name="durable at `process`: CPU an event", value=cpu_us, unit="µs")
-
-
-BENCHES: dict[str, tuple[Callable[[Path], Iterator[Figure]], ...]] = {
-    "ingest": (ingest,),
-    "idle": (idle, idle_own_topics),
-    "fanout": (python_floor, fanout),
-    "latency": (latency,),
-}
+Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure Penstock on this machine.")
-    parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
+def finding(*, is_quick: bool) -> Finding:
+    rounds = Rounds(2, 1.0) if is_quick else Rounds(3, 2.0)
+    connections = IDLE_CONNECTIONS // 5 if is_quick else IDLE_CONNECTIONS
+
+    def found_by(bench: str, server: str, opening: Opening) -> Iterator[Found]:
+        """Nothing if the bench is not for that server."""
+        if bench == "fanout":
+            yield from loads.fanout(opening, TOPIC, FANOUT_RATES, rounds)
+        elif bench == "latency" and server != FLOOR:
+            yield from loads.latency(opening, TOPIC, rounds)
+        elif bench == "idle" and server != FLOOR:
+            yield from loads.idle(opening, TOPIC, connections)
+            if server == NAME:
+                yield from loads.idle(opening, TOPIC, connections, own=True)
+        elif bench == "ingest" and server == NAME:
+            yield ingest(2.0 if is_quick else 5.0)
+
+    return found_by
+
+
+def measure(
+    benches: Sequence[str], servers: Mapping[str, Opening], found_by: Finding
+) -> tuple[list[Figure], dict[str, str]]:
+    """What was found, printed as it comes; and who was left out, and why."""
+    figures: list[Figure] = []
+    left_out: dict[str, str] = {}
+    for bench in benches:
+        for server in [name for name in servers if name not in left_out]:
+            try:
+                for found in found_by(bench, server, servers[server]):
+                    figures += found
+                    print(line(found), flush=True)
+            except (LeftOut, AssertionError) as error:
+                if server not in PEERS:
+                    raise  # of ours it is no finding but a fault
+                left_out[server] = str(error)
+                print(f"{bench:<8} {server} is left out: {error}", flush=True)
+    return figures, left_out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure Penstock and others on this machine.")
+    parser.add_argument("--only", nargs="+", choices=BENCHES, default=BENCHES, help="these parts")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="these, or none")
+    parser.add_argument("--quick", action="store_true", help="shorter: to see what a change did")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there as well")
     given = parser.parse_args(argv)
-    figures: list[Figure] = []
-    for name in given.only:
-        for bench in BENCHES[name]:
-            with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-                for figure in bench(Path(folder)):
-                    figures.append(figure)
-                    print(line(figure), flush=True)
+    servers: dict[str, Opening] = {NAME: penstock, FLOOR: python_floor}
+    servers |= {name: PEERS[name] for name in given.peers}
+    figures, left_out = measure(given.only, servers, finding(is_quick=given.quick))
+    compared = list(compare(figures, TARGETS, left_out, own=NAME))
+    print("\nOurs divided by theirs, and what is wanted of ours:\n")
+    print("\n".join(table(compared)))
+    print(f"\n{summary(compared)}")
     if given.json:
-        machine = {
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "cores": psutil.cpu_count(),
-        }
-        given.json.write_bytes(msgspec.json.encode({"machine": machine, "figures": figures}))
+        found = {"machine": machine(), "figures": figures, "compared": compared, "left_out": left_out}
+        given.json.write_bytes(msgspec.json.encode(found))
     return 0
+
+
+def machine() -> dict[str, object]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": models[0] if models else platform.machine(),
+        "cores": psutil.cpu_count(),
+    }
 
 
 if __name__ == "__main__":

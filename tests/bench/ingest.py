@@ -23,6 +23,10 @@ import msgspec
 import psutil
 import zmq
 
+from deploy.load.figure import Figure
+from deploy.load.loads import Found
+from tests.bench.ours import NAME
+from tests.bench.targets import INGEST, TAKEN_IN
 from tests.support import processes
 from tests.support.waiting import wait_for
 
@@ -90,6 +94,19 @@ def measure(seconds: float, rate: int, topics: int, durability: str) -> dict[str
             "feed_drops": status(control)["at"]["drops"],
             "rss_mb": process.memory_info().rss / 1e6,
         }
+
+
+def ingest(seconds: float) -> Found:
+    """As fast as the broker takes plain events in, each of them durable."""
+    found = measure(seconds, rate=0, topics=10, durability="process")
+
+    def figure(name: str, value: float, unit: str) -> Figure:
+        return Figure(bench="ingest", load=INGEST, server=NAME, name=name, unit=unit, value=value)
+
+    return [
+        figure(TAKEN_IN, found["events_per_s"], "events a second"),
+        figure("CPU an event", found["cpu_us_per_event"], "µs"),
+    ]
 
 
 @contextmanager

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from tests.bench import crowd, floor
-from tests.bench.figure import Figure, line
-from tests.bench.payload import PAYLOAD_BYTES, ending, payload, stamped
-from tests.bench.program import program
-from tests.bench.stage import check, gateway_stage
+from deploy.load.figure import Figure
+from deploy.load.loads import Found, Opening
+from deploy.load.names import CPU, CPU_WITH_BROKER
+from deploy.load.payload import PAYLOAD_BYTES, ending, payload, stamped
+from deploy.load.stage import staged
+from deploy.load.stream import Publish, Published
+from tests.bench import __main__ as bench
+from tests.bench.comparison import Target, compare, summary, table
+from tests.bench.ours import penstock, python_floor
+from tests.bench.peers.peer import LeftOut
 
 PORTION = payload(1, 10) + b"}\x81\x7e\x00\x99" + payload(2, 20)
+SAID = "saturates at 100/s (1 of 2 clients lack the last event)"
 
 
 def test_a_payload_has_the_size_that_the_figures_name() -> None:
     assert len(payload(1, 1)) == len(payload(999_999_999, 10**18)) == PAYLOAD_BYTES
-    assert (payload(7, 1) + b"}").endswith(ending(7))
+    assert payload(7, 1).endswith(ending(7))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 128, 130, 200, len(PORTION)])
@@ -27,47 +34,121 @@ def test_events_are_found_wherever_a_read_cuts_them(cut: int) -> None:
     assert first + then == [(1, 10), (2, 20)]
 
 
-@pytest.mark.parametrize(
-    ("figure", "text"),
-    [
-        pytest.param(Figure(bench="b", name="n", value=7, unit="µs", at_most=8), "at most 8", id="held"),
-        pytest.param(Figure(bench="b", name="n", value=9, unit="µs", at_most=8), "MISSED", id="too much"),
-        pytest.param(Figure(bench="b", name="n", value=9, unit="/s", at_least=10), "MISSED", id="too little"),
-        pytest.param(Figure(bench="b", name="n", value=9, unit="/s"), "/s", id="no limit"),
-    ],
-)
-def test_a_line_ends_with_what_matters_most(figure: Figure, text: str) -> None:
-    assert line(figure).endswith(text)
-
-
-def test_a_load_counts_a_delivery_for_each_event_and_client(tmp_path: Path) -> None:
-    with gateway_stage(tmp_path, clients=3) as stage:
+def test_a_load_counts_a_delivery_for_each_event_and_client() -> None:
+    with penstock() as server, staged(server, "t", clients=3) as stage:
         load = stage.load(50, rate=1_000)
     assert load.deliveries == 150
-    assert (load.received.complete, load.received.missed) == (3, 0)
+    assert load.is_whole
+    assert (load.received.complete, load.received.missed, load.received.lost) == (3, 0, 0)
     assert load.received.p99_ms >= load.received.p50_ms > 0
+    assert load.sends and load.sends <= load.deliveries
 
 
 @pytest.mark.parametrize(
-    ("sent", "found"),
+    ("numbers", "found"),
     [
-        pytest.param([1, 2, 3], (2, 0), id="all came"),
-        pytest.param([1, 2], (0, 2), id="the last one did not"),
-        pytest.param([1, 3], (2, 2), id="one in the middle did not"),
-        pytest.param([1, 2, 2, 3], (2, 2), id="one came twice"),
+        pytest.param([1, 2, 3], "", id="all came"),
+        pytest.param([1, 2], "2 of 2 clients lack the last event", id="the last one did not"),
+        pytest.param([1, 3], "2 events missing or out of order", id="one in the middle did not"),
+        pytest.param([1, 2, 2, 3], "2 events missing or out of order", id="one came twice"),
     ],
 )
-def test_a_crowd_notices_what_is_not_as_it_should_be(sent: list[int], found: tuple[int, int]) -> None:
-    with program("floor") as server, program("crowd") as browsers:
-        port = server.ask(floor.Listen(), floor.Port).port
-        server.tell(floor.Greet(2))
-        browsers.ask(crowd.Connect(port, 2), crowd.Done)
-        browsers.ask(crowd.Subscribe("any"), crowd.Done)
-        server.answer(floor.Done)
-        for number in sent:
-            server.ask(floor.Write(number, 1, rate=1_000), floor.Done)
-        received = browsers.ask(crowd.Read(last=3, deadline_s=0.5), crowd.Received)
-    assert (received.complete, received.missed) == found
-    if found != (2, 0):
-        with pytest.raises(AssertionError):
-            check(received, clients=2)
+def test_a_load_notices_what_is_not_as_it_should_be(
+    numbers: list[int], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.load.stage.PATIENCE_S", 0.5)
+    with python_floor() as server:
+
+        def publish(request: Publish) -> Published:
+            """Those numbers instead, after the warm-up."""
+            if request.first == 1:
+                return server.publish(request)
+            for number in numbers:
+                one = Publish(request.topic, request.first + number - 1, 1, request.rate)
+                published = server.publish(one)
+            return Published(request.count, request.count / request.rate, published.ended_ns)
+
+        with staged(replace(server, publish=publish), "t", clients=2) as stage:
+            load = stage.load(3, rate=1_000)
+    assert load.is_whole == (not found)
+    assert found in load.maybe_why()
+
+
+def figure(server: str, value: float | None, *, name: str = CPU, why: str = "") -> Figure:
+    return Figure(bench="fanout", load="20/s", server=server, name=name, unit="µs", value=value, why=why)
+
+
+FOUND = [figure("penstock", 5.0), figure("penstock", 6.0, name=CPU_WITH_BROKER)]
+AT_MOST_HALF = Target("fanout", "20/s", CPU, "nats", at_most=0.5)
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        pytest.param(
+            [*FOUND, figure("nats", 10.0)], "to nats 0.5, 0.6 with the broker's at most 0.5", id="held"
+        ),
+        pytest.param(
+            [*FOUND, figure("nats", 8.0)],
+            "to nats 0.625, 0.75 with the broker's at most 0.5 MISSED",
+            id="missed",
+        ),
+        pytest.param([*FOUND, figure("nats", None, why=SAID)], f"to nats no ratio: {SAID}", id="saturated"),
+        pytest.param(
+            [figure("penstock", None, why=SAID), figure("nats", 8.0)],
+            f"to nats no ratio: ours {SAID} MISSED",
+            id="ours saturated",
+        ),
+        pytest.param(FOUND, "to nats no ratio: left out", id="left out"),
+        pytest.param([*FOUND, figure("other", 5.0)], "to other 1, 1.2 with the broker's", id="no target"),
+    ],
+)
+def test_ours_is_set_beside_theirs(figures: list[Figure], told: str) -> None:
+    left_out = {"nats": "not installed"} if told.endswith("left out") else {}
+    compared = list(compare(figures, [AT_MOST_HALF], left_out, own="penstock"))
+    head, said = table(compared)
+    assert head.split() == ["fanout", "20/s:", *CPU.split()]
+    assert " ".join(said.split()) == told
+    assert ("1 MISSED" in summary(compared)) == told.endswith("MISSED")
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        pytest.param(Target("fanout", "20/s", CPU, at_most=5), "ours 5 µs at most 5", id="held"),
+        pytest.param(Target("fanout", "20/s", CPU, at_most=4), "ours 5 µs at most 4 MISSED", id="too much"),
+        pytest.param(
+            Target("fanout", "20/s", CPU, at_least=6), "ours 5 µs at least 6 MISSED", id="too little"
+        ),
+    ],
+)
+def test_ours_is_set_beside_what_is_wanted(target: Target, told: str) -> None:
+    _, said = table(compare(FOUND, [target], {}, own="penstock"))
+    assert " ".join(said.split()) == told
+
+
+def test_a_target_of_what_was_not_measured_is_not_spoken_of() -> None:
+    elsewhere = Target("idle", "10,000 idle", CPU, at_most=1)
+    assert list(compare(FOUND, [elsewhere], {}, own="penstock")) == []
+
+
+def test_who_cannot_be_had_is_left_out_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    def found_by(which: str, server: str, opening: Opening) -> Iterator[Found]:
+        if server == "nats":
+            raise LeftOut("nats-server is not installed")
+        yield [figure(server, 1.0)]
+
+    servers = dict.fromkeys(["penstock", "nats", "socketify"], penstock)
+    figures, left_out = bench.measure(["fanout", "latency"], servers, found_by)
+    assert [each.server for each in figures] == ["penstock", "socketify"] * 2
+    assert left_out == {"nats": "nats-server is not installed"}
+    assert "nats is left out: nats-server is not installed" in capsys.readouterr().out
+
+
+def test_what_goes_wrong_with_ours_is_not_left_out() -> None:
+    def found_by(which: str, server: str, opening: Opening) -> Iterator[Found]:
+        raise AssertionError("the gateway ended")
+        yield
+
+    with pytest.raises(AssertionError, match="the gateway ended"):
+        bench.measure(["fanout"], {"penstock": penstock}, found_by)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import zmq
 from msgspec import Struct
 
-from tests.bench.payload import payload
-from tests.bench.program import serve
+from deploy.load.payload import payload
+from deploy.load.program import serve
 
 BATCH_S = 0.001  # at high rates, what is due is sent so often
+LATE_MAX_S = 2.0  # behind its own time a producer gives up: whom it publishes to takes no more
 
 
 class Publish(Struct, tag=True):
@@ -24,24 +25,25 @@ class Publish(Struct, tag=True):
 
 
 class Published(Struct):
+    count: int
     took_s: float
+    ended_ns: int  # by the monotonic clock
 
 
-def paced(first: int, count: int, rate: float, send: Callable[[int], None]) -> float:
-    """Calls `send` for each number when it is due; in how many seconds. It never hurries to catch up by
-    more than what is due.
-    """
+def paced(first: int, count: int, rate: float, send: Callable[[int], None]) -> Published:
+    """Calls `send` for each number when it is due. It never hurries to catch up by more than what is due."""
     pause = threading.Event()  # never set: its wait is the pacing itself
     started_s = time.monotonic()
+    give_up_s = started_s + count / rate + LATE_MAX_S
     sent = 0
-    while sent < count:
+    while sent < count and time.monotonic() < give_up_s:
         due = min(count, int((time.monotonic() - started_s) * rate) + 1)
         for number in range(first + sent, first + due):
             send(number)
         sent = max(sent, due)
         if sent < count:
             pause.wait(max(started_s + sent / rate - time.monotonic(), BATCH_S))
-    return time.monotonic() - started_s
+    return Published(sent, time.monotonic() - started_s, time.monotonic_ns())
 
 
 class Producer:
@@ -59,7 +61,7 @@ class Producer:
             self._socket.send(topic, zmq.SNDMORE)
             self._socket.send(payload(number, time.monotonic_ns()))
 
-        return Published(paced(request.first, request.count, request.rate, send))
+        return paced(request.first, request.count, request.rate, send)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def payload(number: int, time_ns: int) -> bytes:
 
 
 def ending(number: int) -> bytes:
-    """With what a connection's bytes end once it has got this event as the last one."""
-    return b'"n":"%09d"}}' % number
+    """With what the event ends, whatever a protocol adds behind it."""
+    return b'"n":"%09d"}' % number
 
 
 def stamped(data: bytes) -> tuple[list[tuple[int, int]], bytes]:

@@ -5,11 +5,13 @@ It ends when its standard input does, so it does not outlive the bench.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,9 +19,10 @@ import psutil
 from msgspec import Struct
 
 from deploy.parent import end_with_parent
-from tests.support.processes import REPO, environment
 
 A = TypeVar("A", bound=Struct)
+
+_HERE = Path(__file__).resolve().parents[2]  # wherever this package stands, its modules are found again
 
 
 class Program:
@@ -46,11 +49,10 @@ class Program:
 
 @contextmanager
 def program(module: str, *args: str) -> Iterator[Program]:
-    """`python -m tests.bench.<module>` in the block, ended after it."""
+    """`python -m <module>` in the block, ended after it."""
     with subprocess.Popen(
-        [sys.executable, "-m", f"tests.bench.{module}", *args],
-        cwd=REPO,
-        env=environment({}),
+        [sys.executable, "-P", "-m", module, *args],
+        env={**os.environ, "PYTHONPATH": str(_HERE)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         preexec_fn=end_with_parent,

@@ -1,0 +1,37 @@
+"""What a server wants to hear from a browser, and answers: one crowd speaks to all of them. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+_UPGRADE = (
+    "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%s\r\n"
+)
+
+
+class Step(Struct, frozen=True):
+    say: str  # one text message; empty for none
+    until: str  # what the answer has in it
+
+
+class Dialect(Struct, frozen=True):
+    """In each text `{topic}` stands for the topic."""
+
+    request: str  # of the handshake, whole
+    greeting: tuple[Step, ...]  # from there on, until the connection is of use
+    subscribe: Step | None = None  # None: the greeting has done it
+    unsubscribe: Step | None = None
+
+
+def upgrade(path: str, subprotocol: str = "") -> str:
+    """The request of a WebSocket's handshake."""
+    return _UPGRADE % (path, f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else "")
+
+
+PENSTOCK = Dialect(
+    request=upgrade("/ws", "penstock.v1"),
+    greeting=(Step("", '{"welcome"'),),
+    subscribe=Step('{"subscribe":"{topic}","id":1}', '{"reply":1,"ok"'),
+    unsubscribe=Step('{"unsubscribe":"{topic}","id":2}', '{"reply":2,"ok"'),
+)

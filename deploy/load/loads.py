@@ -1,0 +1,104 @@
+"""What is asked of a server, one load after the other, and the figures that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from deploy.load import crowd, names
+from deploy.load.figure import Figure
+from deploy.load.names import FANOUT_CLIENTS, LATENCY_CLIENTS, LATENCY_RATE, idling, streamed
+from deploy.load.program import program
+from deploy.load.server import Server
+from deploy.load.stage import Load, Rounds, Saturated, staged
+
+WARM_UP_CONNECTIONS = 10  # before the count begins: what is loaded or made once is no connection's
+
+Opening = Callable[[], AbstractContextManager[Server]]
+Found = Sequence[Figure]  # of one server under one load
+
+
+def fanout(opening: Opening, topic: str, rates: Sequence[int], rounds: Rounds) -> Iterator[Found]:
+    """All on one topic, at rising rates. After the first that is not sustained there is no other."""
+    left = list(rates)
+    may_fail = True  # once: something else may have held the machine
+    while left:
+        with opening() as server, staged(server, topic, FANOUT_CLIENTS) as stage:
+            while left:
+                try:
+                    load = stage.best(left[0], rounds, by=lambda load: load.cpu_us)
+                except Saturated as saturated:
+                    if may_fail:
+                        may_fail = False
+                        break  # what is under way would be counted with the next
+                    for rate in left:
+                        what = streamed(FANOUT_CLIENTS, rate)
+                        yield [_figure("fanout", what, server, names.CPU, "µs", None, str(saturated))]
+                    return
+                may_fail = True
+                yield list(_figures("fanout", streamed(FANOUT_CLIENTS, left.pop(0)), server, load))
+
+
+def latency(opening: Opening, topic: str, rounds: Rounds) -> Iterator[Found]:
+    """From the producer's call to the browser's read, which waits for it."""
+    what = streamed(LATENCY_CLIENTS, LATENCY_RATE)
+    with opening() as server, staged(server, topic, LATENCY_CLIENTS, pause_s=0) as stage:
+        try:
+            received = stage.best(LATENCY_RATE, rounds, by=lambda load: load.received.p99_ms).received
+        except Saturated as saturated:
+            yield [_figure("latency", what, server, names.P50, "ms", None, str(saturated))]
+            return
+        yield [
+            _figure("latency", what, server, names.P50, "ms", received.p50_ms),
+            _figure("latency", what, server, names.P99, "ms", received.p99_ms),
+        ]
+
+
+def idle(opening: Opening, topic: str, connections: int, *, own: bool = False) -> Iterator[Found]:
+    """What it costs to hold connections that subscribe and then wait; with `own` each to another topic."""
+    what = idling(connections, own=own)
+    with opening() as server, program("deploy.load.crowd") as first, program("deploy.load.crowd") as browsers:
+
+        def connect(count: int) -> crowd.Connect:
+            return crowd.Connect(server.host, server.port, count, server.dialect, topic)
+
+        first.ask(connect(WARM_UP_CONNECTIONS), crowd.Done)
+        first.ask(crowd.Subscribe(topic, own), crowd.Done)
+        memory, began_s = server.costs.memory_bytes(), server.costs.cpu_s()
+        browsers.ask(connect(connections), crowd.Done)
+        connected_s = server.costs.cpu_s()
+        browsers.ask(crowd.Subscribe(topic, own), crowd.Done)
+        subscribed_s = server.costs.cpu_s()
+        each = (server.costs.memory_bytes() - memory) / connections
+        connect_us = (connected_s - began_s) / connections * 1e6
+        found = [
+            _figure("idle", what, server, names.MEMORY, "bytes", each),
+            _figure("idle", what, server, names.CPU_CONNECT, "µs", connect_us),
+        ]
+        if server.dialect.subscribe:
+            subscribe_us = (subscribed_s - connected_s) / connections * 1e6
+            found.append(_figure("idle", what, server, names.CPU_SUBSCRIBE, "µs", subscribe_us))
+        yield found
+
+
+def _figures(bench: str, what: str, server: Server, load: Load) -> Iterator[Figure]:
+    def figure(name: str, value: float, unit: str) -> Figure:
+        return _figure(bench, what, server, name, unit, value)
+
+    yield figure(names.CPU, load.cpu_us, "µs")
+    if server.before:
+        both_us = (load.cpu_s + load.before_cpu_s) / load.deliveries * 1e6
+        yield figure(names.CPU_WITH_BROKER, both_us, "µs")
+    yield figure(names.DELIVERED, load.delivered_per_s, "a second")
+    yield figure(names.SHARE, load.cpu_s / load.took_s * 100, "%")
+    yield figure(names.P50, load.received.p50_ms, "ms")
+    yield figure(names.P99, load.received.p99_ms, "ms")
+    if load.sends:
+        yield figure(names.A_SEND, load.deliveries / load.sends, "")
+        yield figure(names.INTERVAL, load.published.took_s * load.clients / load.sends * 1e3, "ms")
+
+
+def _figure(
+    bench: str, load: str, server: Server, name: str, unit: str, value: float | None, why: str = ""
+) -> Figure:
+    return Figure(bench=bench, load=load, server=server.name, name=name, unit=unit, value=value, why=why)

@@ -1,0 +1,21 @@
+"""How large the loads are, and what they and their figures are called. Pure."""
+
+from __future__ import annotations
+
+FANOUT_CLIENTS = 1_000
+FANOUT_RATES = (20, 200, 1_000, 2_000, 4_000)  # events a second
+LATENCY_CLIENTS, LATENCY_RATE = 100, 1_000
+IDLE_CONNECTIONS = 10_000
+
+CPU, CPU_WITH_BROKER = "CPU a delivery", "CPU a delivery with the broker's"
+DELIVERED, SHARE, P50, P99 = "delivered", "of a core", "p50", "p99"
+A_SEND, INTERVAL = "deliveries a send", "between flushes"
+MEMORY, CPU_CONNECT, CPU_SUBSCRIBE = "memory each", "CPU a connect", "CPU a subscribe"
+
+
+def streamed(clients: int, rate: int) -> str:
+    return f"{clients:,} clients, {rate:,}/s"
+
+
+def idling(connections: int, *, own: bool = False) -> str:
+    return f"{connections:,} idle, {'a topic each' if own else 'one topic'}"

@@ -1,0 +1,152 @@
+"""A server, a producer and a crowd, all connected: a load on them gives its cost, and every event is checked.
+
+What else runs on the machine can only add to a cost, so a load runs a few times and the cheapest counts.
+Nor is the server to pay for waking a reader that shares its machine, 1 µs a delivery, as browsers
+elsewhere do not: the crowd looks every 5 ms, unless latency is what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deploy.load import crowd, stream
+from deploy.load.program import Program, program
+from deploy.load.server import Server
+
+LOOK_EVERY_S = 0.005
+WARM_UP = 20  # events before the first measured one: caches fill, routes are found
+PATIENCE_S = 5.0  # beyond the time that publishing takes
+LAG_MAX_S = 0.25  # of the last read behind the last event's publishing; beyond it the rate is not sustained
+RATE_AT_LEAST = 0.97  # of the rate published, in the middle of the time
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of one stream of events."""
+
+    clients: int
+    rate: float  # a second, that was asked for
+    published: stream.Published
+    received: crowd.Received
+    cpu_s: float  # of whoever sent it to the browsers
+    before_cpu_s: float  # of what stands before that
+    sends: float | None  # writes to sockets, where that is known
+    asked: int  # events
+
+    @property
+    def deliveries(self) -> int:
+        return self.asked * self.clients
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.deliveries * 1e6
+
+    @property
+    def lag_s(self) -> float:
+        return (self.received.ended_ns - self.published.ended_ns) / 1e9
+
+    @property
+    def took_s(self) -> float:
+        return self.published.took_s + max(0.0, self.lag_s)
+
+    @property
+    def delivered_per_s(self) -> float:
+        """What was published, where all of it came in time; else what came in the middle of the time."""
+        if self.maybe_why():
+            return self.received.rate * self.clients
+        # The last event is published as that time ends.
+        return (self.asked - 1) * self.clients / self.published.took_s
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every client got all of it, however late."""
+        return self.received.complete == self.clients and not self.received.missed
+
+    def maybe_why(self) -> str:
+        """Why the rate is not sustained; empty if it is."""
+        came = self.received
+        if came.lost:
+            return f"{came.lost} of {self.clients} connections were closed"
+        if self.published.count < self.asked:
+            return f"took {self.published.count} of {self.asked} events in"
+        if came.complete < self.clients:
+            return f"{self.clients - came.complete} of {self.clients} clients lack the last event"
+        if came.missed:
+            return f"{came.missed} events missing or out of order"
+        if self.lag_s > LAG_MAX_S:
+            return f"{self.lag_s:.2f} s behind the producer"
+        if came.rate < RATE_AT_LEAST * self.rate:
+            return f"{came.rate:,.0f} events a second of {self.rate:,.0f}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often and how long a load runs."""
+
+    count: int
+    seconds: float
+
+
+class Saturated(Exception):
+    """The rate is not sustained; `load` is what was."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(f"saturates at {load.delivered_per_s:,.0f}/s ({load.maybe_why()})")
+        self.load = load
+
+
+class Stage:
+    def __init__(self, server: Server, browsers: Program, topic: str, clients: int, pause_s: float) -> None:
+        self._server, self._browsers = server, browsers
+        self._topic, self._clients, self._pause_s = topic, clients, pause_s
+        self._published = 0
+        self.load(WARM_UP, rate=100)
+
+    def best(self, rate: float, rounds: Rounds, by: Callable[[Load], float]) -> Load:
+        """The one with the least of it. Raises Saturated: none was sustained, or events are missing."""
+        loads = []
+        for _ in range(rounds.count):
+            load = self.load(max(1, int(rate * rounds.seconds)), rate)
+            if not load.is_whole:
+                raise Saturated(load)  # what is under way would be counted with the next
+            loads.append(load)
+        sustained = [load for load in loads if not load.maybe_why()]
+        if not sustained:
+            raise Saturated(max(loads, key=lambda load: load.received.rate))
+        return min(sustained, key=by)
+
+    def load(self, count: int, rate: float) -> Load:
+        server = self._server
+        sends = server.counts.metric("penstock_sends_total") if server.counts else 0.0
+        before_s = server.before.cpu_s() if server.before else 0.0
+        cpu_s = server.costs.cpu_s()
+        first = self._published + 1
+        self._published += count
+        deadline_s = count / rate + stream.LATE_MAX_S + PATIENCE_S
+        self._browsers.tell(crowd.Read(self._published, deadline_s, self._pause_s))
+        published = server.publish(stream.Publish(self._topic, first, count, rate))
+        received = self._browsers.answer(crowd.Received)
+        cpu_s = server.costs.cpu_s() - cpu_s
+        before_s = server.before.cpu_s() - before_s if server.before else 0.0
+        return Load(
+            clients=self._clients,
+            rate=rate,
+            published=published,
+            received=received,
+            cpu_s=cpu_s,
+            before_cpu_s=before_s,
+            sends=server.counts.metric("penstock_sends_total") - sends if server.counts else None,
+            asked=count,
+        )
+
+
+@contextmanager
+def staged(server: Server, topic: str, clients: int, pause_s: float = LOOK_EVERY_S) -> Iterator[Stage]:
+    with program("deploy.load.crowd") as browsers:
+        connect = crowd.Connect(server.host, server.port, clients, server.dialect, topic)
+        browsers.ask(connect, crowd.Done)
+        browsers.ask(crowd.Subscribe(topic), crowd.Done)
+        yield Stage(server, browsers, topic, clients, pause_s)

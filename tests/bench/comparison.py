@@ -1,0 +1,148 @@
+"""Ours beside theirs and beside what we want, from the figures of one run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from msgspec import Struct
+
+from deploy.load.figure import Figure, number
+from deploy.load.names import CPU, CPU_CONNECT, CPU_WITH_BROKER, MEMORY, P50, P99
+
+# What is compared; in all of them less is better.
+COMPARED = {
+    "fanout": (CPU,),
+    "topics": (CPU,),
+    "latency": (P50, P99),
+    "idle": (MEMORY, CPU_CONNECT),
+}
+
+
+class Target(Struct, frozen=True):
+    bench: str
+    load: str
+    name: str  # of a figure of ours
+    against: str = ""  # the limit is of the ratio of ours to this one's; empty: of ours itself
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def is_held_by(self, value: float) -> bool:
+        return (self.at_most is None or value <= self.at_most) and (
+            self.at_least is None or value >= self.at_least
+        )
+
+    def __str__(self) -> str:
+        limits = [("at most", self.at_most), ("at least", self.at_least)]
+        return ", ".join(f"{word} {number(limit)}" for word, limit in limits if limit is not None)
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """A ratio, or with `against` empty a figure of ours that a target is about."""
+
+    bench: str
+    load: str
+    name: str
+    against: str
+    value: float | None
+    unit: str = ""
+    with_broker: float | None = None  # the ratio with the broker's CPU counted as ours
+    why: str = ""  # there is no value
+    target: Target | None = None
+    is_missed: bool = False
+
+
+def compare(
+    figures: Iterable[Figure], targets: Collection[Target], left_out: Mapping[str, str], *, own: str
+) -> Iterator[Compared]:
+    """Each ratio that can be taken, and each target of what was measured.
+
+    Where another server does not sustain a load, or is left out, there is no ratio and nothing is
+    missed; where only ours does not, a target is.
+    """
+    found = {(each.bench, each.load, each.name, each.server): each for each in figures}
+    wanted = {(each.bench, each.load, each.name, each.against): each for each in targets}
+    servers = dict.fromkeys([*(server for *_, server in found if server != own), *left_out])
+    ours = {(bench, load): each for (bench, load, _, server), each in found.items() if server == own}
+    for (bench, load), any_of_ours in ours.items():
+        for key, target in wanted.items():
+            if key[:2] == (bench, load) and not target.against:
+                mine = found.get((*key[:3], own), any_of_ours)
+                is_missed = mine.value is None or not target.is_held_by(mine.value)
+                yield _compared(key, mine.value, mine.why, target, is_missed, unit=mine.unit)
+        for name in COMPARED.get(bench, ()):
+            mine = found.get((bench, load, name, own), any_of_ours)
+            both = found.get((bench, load, CPU_WITH_BROKER, own)) if name == CPU else None
+            for server in servers:
+                key = (bench, load, name, server)
+                theirs, maybe_target = found.get(key), wanted.get(key)
+                if theirs is None and server not in left_out:
+                    continue
+                if theirs is None or not theirs.value:
+                    why = theirs.why if theirs else "left out"
+                    yield _compared(key, None, why, maybe_target)
+                elif mine.value is None:
+                    yield _compared(key, None, f"ours {mine.why}", maybe_target, maybe_target is not None)
+                else:
+                    value = mine.value / theirs.value
+                    is_missed = maybe_target is not None and not maybe_target.is_held_by(value)
+                    with_broker = both.value / theirs.value if both and both.value else None
+                    yield _compared(key, value, "", maybe_target, is_missed, with_broker=with_broker)
+
+
+def _compared(
+    key: tuple[str, str, str, str],
+    value: float | None,
+    why: str,
+    target: Target | None,
+    is_missed: bool = False,
+    *,
+    unit: str = "",
+    with_broker: float | None = None,
+) -> Compared:
+    bench, load, name, against = key
+    return Compared(
+        bench=bench,
+        load=load,
+        name=name,
+        against=against,
+        value=value,
+        unit=unit,
+        with_broker=with_broker,
+        why=why,
+        target=target,
+        is_missed=is_missed,
+    )
+
+
+def table(compared: Iterable[Compared]) -> Iterator[str]:
+    """What belongs to one figure under one load, a line for each of the others."""
+
+    def place(each: Compared) -> tuple[str, str, str]:
+        return each.bench, each.load, each.name
+
+    rows = list(compared)
+    for where in dict.fromkeys(map(place, rows)):
+        bench, load, name = where
+        yield f"{bench:<8} {load}: {name}"
+        yield from (f"{'':<9}{line(each)}" for each in rows if place(each) == where)
+
+
+def line(each: Compared) -> str:
+    whom = f"to {each.against}" if each.against else "ours"
+    if each.value is None:
+        text = f"{whom:<20} {'no ratio: ' if each.against else ''}{each.why}"
+    else:
+        text = f"{whom:<20} {f'{number(each.value)} {each.unit}'.rstrip()}"
+        if each.with_broker is not None:
+            text += f", {number(each.with_broker)} with the broker's"
+        if each.target:
+            text = f"{text:<56} {each.target}"
+    return text + ("  MISSED" if each.is_missed else "")
+
+
+def summary(compared: Iterable[Compared]) -> str:
+    wanted = [each for each in compared if each.target]
+    missed = sum(each.is_missed for each in wanted)
+    unknown = sum(each.value is None and not each.is_missed for each in wanted)
+    held = len(wanted) - missed - unknown
+    return f"{len(wanted)} targets: {held} held, {missed} MISSED, {unknown} without a ratio"

@@ -1,0 +1,44 @@
+"""What Penstock wants to reach, beside the others and by itself. Pure."""
+
+from __future__ import annotations
+
+from deploy.load.names import (
+    CPU,
+    CPU_CONNECT,
+    DELIVERED,
+    FANOUT_CLIENTS,
+    FANOUT_RATES,
+    IDLE_CONNECTIONS,
+    LATENCY_CLIENTS,
+    LATENCY_RATE,
+    MEMORY,
+    P50,
+    P99,
+    idling,
+    streamed,
+)
+from tests.bench.comparison import Target
+
+INGEST, TAKEN_IN = "one producer, durable at `process`", "taken in"
+
+_LATENCY = streamed(LATENCY_CLIENTS, LATENCY_RATE)
+_IDLE = idling(IDLE_CONNECTIONS)
+
+
+def _fanout(rate: int) -> str:
+    return streamed(FANOUT_CLIENTS, rate)
+
+
+TARGETS = (
+    *(Target("fanout", _fanout(rate), CPU, "nats", at_most=0.55) for rate in FANOUT_RATES),
+    *(Target("fanout", _fanout(rate), CPU, "socketify", at_most=0.6) for rate in FANOUT_RATES),
+    Target("fanout", _fanout(20), CPU, "floor", at_most=1.6),
+    Target("fanout", _fanout(1_000), P99, at_most=25),
+    # Four million, less the percent by which a producer misses its rate.
+    Target("fanout", _fanout(4_000), DELIVERED, at_least=3_960_000),
+    Target("latency", _LATENCY, P50, at_most=1),
+    Target("latency", _LATENCY, P99, at_most=5),
+    Target("idle", _IDLE, MEMORY, at_most=1_200),
+    Target("idle", _IDLE, CPU_CONNECT, at_most=200),
+    Target("ingest", INGEST, TAKEN_IN, at_least=60_000),
+)
