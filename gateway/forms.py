@@ -13,8 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from websockets.frames import Opcode
 
 from broker.wire import Content, Position
+from gateway.deflate import deflated_frame
 from gateway.event import Event, Gap, Item, Notice
 from gateway.frames import binary_frame, text_frame
 
@@ -47,8 +49,7 @@ def tagged(event: Event, subscription: int) -> bytes:
 def raw(event: Event) -> bytes:
     """A WebSocket frame of its own: the payload as it is, as text where it is UTF-8."""
     if (done := event.raw) is None:
-        is_text = event.content != Content.BINARY and _is_utf8(event.payload)
-        done = event.raw = (text_frame if is_text else binary_frame)(event.payload)
+        done = event.raw = (text_frame if _is_text(event) else binary_frame)(event.payload)
     return done
 
 
@@ -125,6 +126,10 @@ def _quoted(topic: str) -> bytes:
     return encode(topic)
 
 
+def _is_text(event: Event) -> bool:
+    return event.content != Content.BINARY and _is_utf8(event.payload)
+
+
 def _is_utf8(payload: bytes) -> bool:
     if payload.isascii():
         return True
@@ -170,6 +175,7 @@ class Form:
         told: Callable[[str, bytes, Position | None], bytes] | None = None,
         *,
         is_native: bool = False,
+        deflates: bool = False,
     ) -> None:
         """
         Args:
@@ -180,11 +186,12 @@ class Form:
             told: what is neither event nor gap, by its name, as an object, with the position that it
                 brings the client to; None: is not told.
             is_native: the client speaks the native protocol: it is welcomed, and its commands are heard.
+            deflates: permessage-deflate was negotiated.
         """
         self.name, self.encode, self.gap, self.frame = name, encode, gap, frame
         self.past = past or (lambda event, _: encode(event))
         self.told = told
-        self.is_native = is_native
+        self.is_native, self.deflates = is_native, deflates
 
     def objects(self, items: Iterable[Item]) -> list[bytes]:
         """One for each; b"" for what this form does not tell."""
@@ -209,13 +216,41 @@ class Form:
         return f"Form({self.name})"
 
 
+def native_lines(objects: list[bytes]) -> bytes:
+    return objects[0] if len(objects) == 1 else b"\n".join(objects)
+
+
 def native_frame(objects: list[bytes]) -> bytes:
-    return text_frame(objects[0] if len(objects) == 1 else b"\n".join(objects))
+    return text_frame(native_lines(objects))
 
 
-NATIVE = Form(
-    "native", native, gap_object, native_frame, tagged, lambda _, told, __: told, is_native=True
-)
+def native_told(_: str, told: bytes, __: Position | None) -> bytes:
+    return told
+
+
+def native_deflated(min_bytes: int) -> Form:
+    """NATIVE with permessage-deflate: frames of at least so many bytes are compressed, one for a cohort."""
+
+    def frame(objects: list[bytes]) -> bytes:
+        payload = native_lines(objects)
+        return text_frame(payload) if len(payload) < min_bytes else deflated_frame(payload)
+
+    name = "native, deflated"
+    return Form(name, native, gap_object, frame, tagged, native_told, is_native=True, deflates=True)
+
+
+def raw_deflated(min_bytes: int) -> Form:
+    """RAW with permessage-deflate: payloads of at least so many bytes are compressed."""
+
+    def encode(event: Event) -> bytes:
+        if len(event.payload) < min_bytes:
+            return raw(event)
+        return deflated_frame(event.payload, Opcode.TEXT if _is_text(event) else Opcode.BINARY)
+
+    return Form("raw, deflated", encode, None, b"".join, deflates=True)
+
+
+NATIVE = Form("native", native, gap_object, native_frame, tagged, native_told, is_native=True)
 RAW = Form("raw", raw, None, b"".join)
 # A gap has no id: whoever breaks off right behind it is told it again.
 SSE = Form("sse", sse, lambda gap: sse_told("gap", gap_object(gap)), b"".join, sse_tagged, sse_told)

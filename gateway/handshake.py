@@ -92,6 +92,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         admit: Admit,
         origins: Collection[str] = (),
         streams: Streams | None = None,
+        deflates: bool = False,
     ) -> None:
         """
         Args:
@@ -100,6 +101,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             admit: why a sound request is refused, None if it is not.
             origins: foreign origins that are let in besides the host's own.
             streams: None: `application` answers their path, too.
+            deflates: permessage-deflate is used with those who offer it.
         """
         super().__init__(
             listener,
@@ -110,7 +112,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             # Or pywsgi asks the resolver for its own name at the start.
             environ={"SERVER_NAME": listener.getsockname()[0]},
         )
-        self.adopt, self.admit, self.streams = adopt, admit, streams
+        self.adopt, self.admit, self.streams, self.deflates = adopt, admit, streams, deflates
         self.origins = frozenset(origin.lower() for origin in origins)
         self.logger = log  # gevent-websocket would make one of its own, with handlers
 
@@ -143,6 +145,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]
             get=get,
             peer=f"{address[0]}:{address[1]}",
             origins=self.server.origins,
+            deflates=self.server.deflates,
         )
         refusal = found if isinstance(found, Refusal) else self.server.admit(found)
         if refusal is not None:
@@ -194,6 +197,8 @@ class Handler(WebSocketHandler):  # type: ignore[misc]
         head = "".join(f"{name}: {value}\r\n" for name, value in self._accepting)
         if upgrade.protocol:
             head += f"Sec-WebSocket-Protocol: {upgrade.protocol}\r\n"
+        if upgrade.extensions:
+            head += f"Sec-WebSocket-Extensions: {upgrade.extensions}\r\n"
         fd = self._let_go(f"HTTP/1.1 101 Switching Protocols\r\n{head}\r\n".encode())
         try:
             # The descriptor is gone from under it: an empty buffer says so where it would have waited.

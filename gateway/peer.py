@@ -31,15 +31,21 @@ class Peer(Wired):
 
     def close(self, code: int, reason: str = "") -> None:
         """Say why, and end. May be called twice."""
+        self._inbound = None  # nothing is heard any more, and what it has inflated may be large
         self.end_with(frames.close_frame(code, reason))
 
     def send_away(self, wait_s: float) -> None:
         self.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
 
     def take(self, data: bytes) -> None:
-        messages, self._inbound = frames.receive(data, self._inbound, self._max_bytes)
-        self._rest += messages
+        self._hear(data)
         self._go_on()
+
+    def _hear(self, data: bytes) -> None:
+        messages, self._inbound = frames.receive(
+            data, self._inbound, self._max_bytes, inflates=self.form.deflates
+        )
+        self._rest += messages
 
     @property
     def is_full(self) -> bool:
@@ -61,6 +67,8 @@ class Peer(Wired):
                 self.answer_ping(frames.pong_frame(message.data))
             elif isinstance(message, Closing | Fault):
                 self.close(message.code, message.reason if isinstance(message, Fault) else "")
+        while not self._rest and self._inbound is not None and self._inbound.has_more:
+            self._hear(b"")
         if self._rest:
             self.hub.later(self._go_on_later)
         else:

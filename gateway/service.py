@@ -20,7 +20,7 @@ from broker.errors import ControlError
 from gateway import raw
 from gateway.admin import Admin, LoopLag
 from gateway.feed import Feed
-from gateway.forms import NATIVE, RAW
+from gateway.forms import NATIVE, RAW, native_deflated, raw_deflated
 from gateway.handshake import EdgeServer, Streams, listen
 from gateway.http import Api, secured
 from gateway.hub import Hub
@@ -78,6 +78,9 @@ class Gateway:
         self.feed.upstream = self.hub.upstream = Upstream(self.hub, self.feed)
         application = secured(pages(Api(self._call, self.status, settings.history_max)))
         streams = Streams(self._adopt_stream, settings.history_max, settings.subscriptions_max)
+        # Of connections without permessage-deflate, and with it.
+        self._native = NATIVE, native_deflated(settings.deflate_min_bytes)
+        self._raw = RAW, raw_deflated(settings.deflate_min_bytes)
         self._servers: list[EdgeServer] = []
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
@@ -91,6 +94,7 @@ class Gateway:
                     admit=self._admit,
                     origins=settings.origins,
                     streams=streams,
+                    deflates=settings.deflate_min_bytes > 0,
                 )
             )
         self._keeper = KeepAlive()
@@ -154,11 +158,12 @@ class Gateway:
         return found if isinstance(found, Refusal) else None
 
     def _adopt(self, fd: int, upgrade: Upgrade, early: bytes) -> None:
-        if upgrade.path == "/ws":
-            Peer(self.hub, NATIVE, fd, self.settings.message_max_bytes).start_with(early)
-            return
-        peer = Peer(self.hub, RAW, fd, self.settings.message_max_bytes)
+        is_native = upgrade.path == "/ws"
+        form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
+        peer = Peer(self.hub, form, fd, self.settings.message_max_bytes)
         peer.start_with(early)
+        if is_native:
+            return
         found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
         assert isinstance(found, Subscribe)  # it was let in
         peer.command(found)

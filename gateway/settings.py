@@ -27,6 +27,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ring_max_bytes: Annotated[int, Meta(ge=0)] = 64 << 20  # recent events in memory
     linger_s: Annotated[float, Meta(ge=0)] = 60.0  # a prefix without listeners is kept so long
     message_max_bytes: Annotated[int, Meta(ge=1024)] = 64 << 10  # of one message of a client
+    # Smaller messages go as they are: a kilobyte fits a packet in any case, and compressing it takes
+    # 10 µs, twice what a write does. 0: permessage-deflate is not used.
+    deflate_min_bytes: Annotated[int, Meta(ge=0)] = 1024
     subscriptions_max: Annotated[int, Meta(ge=1)] = 1_000  # of one connection
     history_max: Annotated[int, Meta(ge=1, le=2_000)] = 2_000  # events in all that one subscribe gets
     # Untouched, the kernel takes 4.26 MB from a reader that never reads, and what it holds is old

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
+from gateway import deflate
+
 PROTOCOL = "penstock.v1"
 VERSION = "13"
 
@@ -28,6 +30,7 @@ class Upgrade:
     origin: str | None  # None: not a browser
     protocol: str | None  # PROTOCOL if it was offered
     peer: str  # "address:port"
+    extensions: str | None = None  # those that are used, as the answer names them
 
 
 class Refusal(NamedTuple):
@@ -44,7 +47,15 @@ def is_upgrade(get: Get) -> bool:
 
 
 def examine(
-    *, method: str, version: str, path: str, query: str, get: Get, peer: str, origins: Collection[str]
+    *,
+    method: str,
+    version: str,
+    path: str,
+    query: str,
+    get: Get,
+    peer: str,
+    origins: Collection[str],
+    deflates: bool = False,
 ) -> Upgrade | Refusal:
     """The request, or the first rule that it breaks.
 
@@ -53,6 +64,7 @@ def examine(
         path: as WSGI has it, bytes read as Latin-1.
         get: a header's value by its name in lower case.
         origins: foreign origins that are let in, "https://example.org".
+        deflates: permessage-deflate may be used.
     """
     if method != "GET":
         return Refusal(
@@ -82,7 +94,10 @@ def examine(
     except UnicodeDecodeError:
         return _bad("the path is not UTF-8")
     offers = [offer.strip() for offer in (get("sec-websocket-protocol") or "").split(",")]
-    return Upgrade(path, query, host, origin, PROTOCOL if PROTOCOL in offers else None, peer)
+    protocol = PROTOCOL if PROTOCOL in offers else None
+    # What is wrong with offers is no reason to refuse: the connection is as good without.
+    extensions = deflate.negotiate(get("sec-websocket-extensions") or "") if deflates else None
+    return Upgrade(path, query, host, origin, protocol, peer, extensions)
 
 
 def _bad(message: str) -> Refusal:

@@ -11,7 +11,11 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
+from broker.wire import Content
+from gateway import forms
 from gateway.deflate import NAME, OFFERS_MAX_BYTES, deflated_frame, negotiate
+from tests.support.events import event
+from tests.support.flow import Flow, Socket
 
 TAKEN = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
 WIDEST = f"{TAKEN}; server_max_window_bits=15"
@@ -132,3 +136,92 @@ def test_each_message_stands_alone() -> None:
     assert deflated_frame(words) == deflated_frame(words)
     assert heard(a_client(), deflated_frame(words))[0].data == words
     assert len(deflated_frame(words)) < len(words) // 5
+
+
+# In the flow
+
+
+LEAST = 300
+
+
+@pytest.fixture
+def compressions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was compressed, in order."""
+    done: list[bytes] = []
+
+    def counted(payload: bytes, opcode: int = Opcode.TEXT) -> bytes:
+        done.append(payload)
+        return deflated_frame(payload, opcode)
+
+    monkeypatch.setattr(forms, "deflated_frame", counted)
+    return done
+
+
+class Reader:
+    """What a connection has sent, as a stranger's client reads it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket, self._client = socket, a_client()
+
+    def messages(self) -> list[bytes]:
+        data, self._socket._sent = self._socket._sent, b""
+        return [bytes(frame.data) for frame in heard(self._client, data)]
+
+
+def test_with_and_without_compression_the_same_is_heard(compressions: list[bytes]) -> None:
+    flow = Flow()
+    pressing = forms.native_deflated(LEAST)
+    readers = [Reader(flow.connect("a", form=form)) for form in (forms.NATIVE, pressing)]
+    told: list[list[bytes]] = [[], []]
+    for count in (1, 2, 40):
+        flow.publish(*["a"] * count)
+        flow.flush()
+        for reader, lines in zip(readers, told, strict=True):
+            lines += [line for message in reader.messages() for line in message.split(b"\n")]
+    assert told[0] == told[1]
+    assert sum(b'"topic"' in line for line in told[0]) == 43
+    assert [payload.count(b'"topic"') for payload in compressions if b'"topic"' in payload] == [40]
+
+
+def test_a_flush_is_compressed_once_for_all_who_take_it_so(compressions: list[bytes]) -> None:
+    flow = Flow()
+    pressing = forms.native_deflated(LEAST)
+    readers = [Reader(flow.connect("a", form=pressing)) for _ in range(20)]
+    for reader in readers:
+        reader.messages()
+    del compressions[:]
+    for flushes in (1, 2, 3):
+        flow.publish(*["a"] * 30)
+        flow.flush()
+        assert len(compressions) == flushes
+        assert {tuple(reader.messages()) for reader in readers} == {(compressions[-1],)}
+
+
+def test_a_large_flush_is_cut_before_it_is_compressed(compressions: list[bytes]) -> None:
+    flow = Flow()
+    reader = Reader(flow.connect("a", form=forms.native_deflated(LEAST)))
+    reader.messages()
+    flow.publish(*["a"] * (3 * forms.FRAME_BYTES // 80))
+    flow.flush()
+    messages = reader.messages()
+    assert messages == compressions[-len(messages) :]
+    assert len(messages) >= 3
+    assert max(map(len, messages)) <= forms.FRAME_BYTES
+
+
+@pytest.mark.parametrize(
+    ("payload", "content", "opcode", "is_pressed"),
+    [
+        pytest.param(b"x" * LEAST, Content.UNKNOWN, Opcode.TEXT, True, id="text"),
+        pytest.param(b"\xff" * LEAST, Content.UNKNOWN, Opcode.BINARY, True, id="no UTF-8"),
+        pytest.param(b"x" * LEAST, Content.BINARY, Opcode.BINARY, True, id="said to be binary"),
+        pytest.param(b"x" * (LEAST - 1), Content.UNKNOWN, Opcode.TEXT, False, id="small"),
+    ],
+)
+def test_raw_payloads_are_compressed_one_by_one(
+    payload: bytes, content: Content, opcode: Opcode, is_pressed: bool
+) -> None:
+    data = forms.raw_deflated(LEAST).encode(event("a", 1, payload=payload, content=content))
+    assert bool(data[0] & 0x40) is is_pressed
+    (frame,) = heard(a_client(), data)
+    assert (frame.opcode, bytes(frame.data)) == (opcode, payload)

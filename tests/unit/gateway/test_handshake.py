@@ -37,7 +37,9 @@ class Edge:
         self.adopted: list[tuple[int, Upgrade, bytes]] = []
         self._changed = Event()
         listener = listen("127.0.0.1", 0, reuse=False, setting="PORT")
-        self.server = EdgeServer(listener, self._application, adopt=self._adopt, admit=self._admit)
+        self.server = EdgeServer(
+            listener, self._application, adopt=self._adopt, admit=self._admit, deflates=True
+        )
         self.port: int = listener.getsockname()[1]
         self.server.start()
         self._clients: list[Any] = []
@@ -117,6 +119,25 @@ def test_the_101_is_right(edge: Edge) -> None:
 
 def test_a_protocol_not_offered_is_not_named(edge: Edge) -> None:
     assert "Sec-WebSocket-Protocol" not in edge.answer(request())[1]
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        pytest.param(
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+            id="taken",
+        ),
+        pytest.param("permessage-deflate; server_max_window_bits=9", None, id="not acceptable"),
+        pytest.param('permessage-deflate; "', None, id="malformed"),
+    ],
+)
+def test_compression_is_agreed_on(edge: Edge, offer: str, answer: str | None) -> None:
+    status, headers, _ = edge.answer(request(more=f"Sec-WebSocket-Extensions: {offer}\r\n"))
+    assert (status, headers.get("Sec-WebSocket-Extensions")) == (101, answer)
+    [(_, upgrade, _)] = edge.adopts(1)
+    assert upgrade.extensions == answer
 
 
 def test_the_descriptor_is_handed_over_open_and_non_blocking(edge: Edge) -> None:

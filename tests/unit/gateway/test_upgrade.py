@@ -17,10 +17,15 @@ SOUND = {
     "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 ALLOWED = frozenset({"https://pages.example.net"})
+DEFLATED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
 
 def examined(
-    changed: dict[str, str | None], method: str = "GET", version: str = "HTTP/1.1", path: str = "/ws"
+    changed: dict[str, str | None],
+    method: str = "GET",
+    version: str = "HTTP/1.1",
+    path: str = "/ws",
+    deflates: bool = True,
 ) -> Upgrade | Refusal:
     """What becomes of a sound request with some headers changed, None to leave one out."""
     return examine(
@@ -31,6 +36,7 @@ def examined(
         get={**SOUND, **changed}.get,
         peer="127.0.0.1:5",
         origins=ALLOWED,
+        deflates=deflates,
     )
 
 
@@ -51,6 +57,25 @@ def examined(
 )
 def test_sound_requests(changed: dict[str, str | None], origin: str | None, protocol: str | None) -> None:
     assert examined(changed) == Upgrade("/ws", "a=1", "example.org:8000", origin, protocol, "127.0.0.1:5")
+
+
+@pytest.mark.parametrize(
+    ("offers", "deflates", "answer"),
+    [
+        pytest.param("permessage-deflate; client_max_window_bits", True, DEFLATED, id="taken"),
+        pytest.param("permessage-deflate; client_max_window_bits", False, None, id="not used here"),
+        pytest.param("permessage-deflate; server_max_window_bits=9", True, None, id="not acceptable"),
+        pytest.param('permessage-deflate; "', True, None, id="malformed"),
+        pytest.param("x-other", True, None, id="unknown"),
+        pytest.param(None, True, None, id="none"),
+    ],
+)
+def test_no_offer_of_an_extension_is_a_reason_to_refuse(
+    offers: str | None, deflates: bool, answer: str | None
+) -> None:
+    found = examined({"sec-websocket-extensions": offers}, deflates=deflates)
+    assert isinstance(found, Upgrade)
+    assert found.extensions == answer
 
 
 @pytest.mark.parametrize(
