@@ -238,19 +238,33 @@ class Hub:
         self._before = self.position
         self.flushed, self.flushed_epoch = self.seen, self.epoch
         self.turn += 1
-        sends = 0
+        turn, sends, deliveries = self.turn, 0, 0
         while self._due:
             cohort, _ = self._due.popitem()
             items = cohort.begin(self._slots)
             self._sending = cohort
-            for _ in self._send(cohort, items, now_s):
-                sends += 1
-                if not sends % SENDS_PER_TURN:
-                    yield
+            objects = self._objects(cohort, items, now_s) if cohort.members else []
+            if frames := cohort.form.finish(objects):
+                size, count, parts = len(frames), len(items), _Parts(cohort.form, objects)
+                newcomers = cohort.lanes.newcomers if cohort.lanes else {}
+                for connection in list(cohort.members):
+                    # It may have left, or left and come back, while this gave way to it.
+                    if connection.cohort is not cohort or connection.turn == turn:
+                        continue
+                    connection.turn = turn
+                    if newcomers and connection in newcomers:
+                        self._send_rest(connection, items, newcomers[connection])
+                    elif (sent := connection.write(frames)) < size:
+                        self._drop_behind(connection, items, parts, sent)
+                    deliveries += count
+                    sends += 1
+                    if not sends % SENDS_PER_TURN:
+                        yield
             cohort.flushing = self._sending = None
             if cohort.lanes:
                 self._await_lanes(cohort, cohort.lanes)
         self.counts["sends"] += sends
+        self.counts["deliveries"] += deliveries
         awaited, self._after_flush = self._after_flush, {}
         for place, call in enumerate(awaited, 1):
             call()
@@ -263,40 +277,19 @@ class Hub:
                 if not place % SENDS_PER_TURN:
                     yield
 
-    def _send(self, cohort: Cohort, items: list[Item], now_s: float) -> Iterator[None]:
-        """To each member; yields after each."""
-        if not cohort.members:
-            return
-        form, turn, counts = cohort.form, self.turn, self.counts
-        objects = form.objects(items)
-        newcomers: dict[Connection, int] = {}
+    def _objects(self, cohort: Cohort, items: list[Item], now_s: float) -> list[bytes]:
+        objects = cohort.form.objects(items)
         if cohort.lanes:
-            newcomers = cohort.lanes.newcomers
             objects += self._at(cohort, cohort.lanes, now_s)
-        if not (frames := form.finish(objects)):
-            return
-        size, count = len(frames), len(items)
-        parts: list[tuple[bytes, int]] = []
-        for connection in list(cohort.members):
-            # It may have left, or left and come back, while this gave way to it.
-            if connection.cohort is not cohort or connection.turn == turn:
-                continue
-            connection.turn = turn
-            if connection in newcomers:
-                had = newcomers[connection]
-                own = [item for item in items if not _is_had(item, had)]
-                self._send_part(connection, own, form.objects(own))
-            elif (sent := connection.write(frames)) < size:
-                parts = parts or _parts(form, objects)
-                self._drop_behind(connection, items, parts, sent)
-            counts["deliveries"] += count
-            yield
+        return objects
 
-    def _send_part(self, connection: Connection, items: list[Item], objects: list[bytes]) -> None:
-        """To one member of a cohort, who has had some already."""
+    def _send_rest(self, connection: Connection, items: list[Item], had: int) -> None:
+        """To a member that had everything up to that seq when it joined."""
+        own = [item for item in items if not _is_had(item, had)]
+        objects = connection.form.objects(own)
         frames = connection.form.finish(objects)
         if (sent := connection.write(frames)) < len(frames):
-            self._drop_behind(connection, items, _parts(connection.form, objects), sent)
+            self._drop_behind(connection, own, _Parts(connection.form, objects), sent)
 
     def _at(self, cohort: Cohort, lanes: Lanes, now_s: float) -> list[bytes]:
         """Where its members are with what they do not want in full, if it is time to say so."""
@@ -315,22 +308,11 @@ class Hub:
                 self._waiting.setdefault(lane.delivery, {})[cohort] = None
         lanes.forget_newcomers()
 
-    def _drop_behind(
-        self, connection: Connection, items: list[Item], parts: list[tuple[bytes, int]], sent: int
-    ) -> None:
+    def _drop_behind(self, connection: Connection, items: list[Item], parts: _Parts, sent: int) -> None:
         """Its socket took only so many bytes: it leaves with the rest of one frame."""
         self.counts["slow"] += 1
-        done = 0  # items that it has been sent, that frame included
-        unsent: memoryview | None = None
-        for part, count in parts:
-            if sent <= 0:
-                break
-            done += count
-            if sent < len(part):
-                unsent = memoryview(part)[sent:]
-            sent -= len(part)
-        has_all = done >= len(items)
-        position = self.position if has_all else position_after(self._before, items[:done])
+        done, unsent = parts.after(sent)
+        position = self.position if done >= len(items) else position_after(self._before, items[:done])
         cohort = connection.cohort
         assert cohort
         left = [*items[done:], *cohort.pending]
@@ -502,6 +484,25 @@ def _is_had(item: Item, upto: int) -> bool:
     return type(item) is Event and item.is_bare and item.seq <= upto
 
 
-def _parts(form: Form, objects: list[bytes]) -> list[tuple[bytes, int]]:
-    """The frames of these objects, and how many are in each."""
-    return [(form.frame(run), len(run)) for run in cut(objects)]
+class _Parts:
+    """What a flush sends, frame by frame; made when the first reader does not take all of it."""
+
+    __slots__ = ("_form", "_frames", "_objects")
+
+    def __init__(self, form: Form, objects: list[bytes]) -> None:
+        self._form, self._objects = form, objects
+        self._frames: list[tuple[bytes, int]] = []  # and how many objects are in each
+
+    def after(self, sent: int) -> tuple[int, memoryview | None]:
+        """How many objects have been sent with so many bytes, the frame under way included; its rest."""
+        if not self._frames:
+            self._frames = [(self._form.frame(run), len(run)) for run in cut(self._objects)]
+        done = 0
+        for frame, count in self._frames:
+            if sent <= 0:
+                break
+            done += count
+            if sent < len(frame):
+                return done, memoryview(frame)[sent:]
+            sent -= len(frame)
+        return done, None

@@ -25,6 +25,7 @@ class Subscription:
     pattern: Pattern
     asked: dict[str, Any]  # history or since, as it was asked last
     start: Position | None = None  # of the first reply: from here on everything is due
+    delivery: Any = "all"
     is_replied: bool = False
     got: list[Position] = field(default_factory=list)
     seen: set[Position] = field(default_factory=set)
@@ -43,21 +44,25 @@ class Client:
         self.subscriptions: dict[str, Subscription] = {}
         self.holes: list[Hole] = []
         self.position: Position | None = None  # G
+        self.settled: Position | None = None  # where it is with what it does not want in full
+        self.newest: dict[str, Position] = {}  # of each topic, as shown
         self.epoch = 0
         self.buffer = b""
         self.outbox: list[str | Subscribe] = []
         self.is_stale = False
         self._ids = 0
+        self._shown: dict[str, int] = {}  # of each topic, on this connection, in this epoch
         self._is_strict = is_strict  # tell disorder, too; else only what is lacking at the end
         self._history_moves = history_moves  # the mistake that LOSSES 6 is about
 
     # What the world does
 
-    def subscribe(self, text: str, history: int = 0) -> None:
+    def subscribe(self, text: str, history: int = 0, delivery: Any = "all") -> None:
         self._ids += 1
         asked = {"history": history} if history else {}
-        subscription = self.subscriptions[text] = Subscription(self._ids, Pattern(text), asked)
-        self._ask(subscription)
+        made = Subscription(self._ids, Pattern(text), asked, delivery=delivery)
+        self.subscriptions[text] = made
+        self._ask(made)
 
     def unsubscribe(self, text: str) -> None:
         if self.subscriptions.pop(text, None):
@@ -70,13 +75,15 @@ class Client:
         self.outbox = []
         for subscription in self.subscriptions.values():
             if subscription.is_replied or (self._history_moves and subscription.start and self.position):
-                assert self.position
-                subscription.asked = {"since": str(self.position)}
+                place = self.position if subscription.delivery == "all" else self.settled
+                assert place
+                subscription.asked = {"since": str(place)}
             subscription.is_replied = False
             self._ids += 1
             subscription.id = self._ids
             self._ask(subscription)
-        self.position = None
+        self.position = self.settled = None
+        self._shown.clear()
 
     def receive(self, data: bytes) -> None:
         self.buffer += data
@@ -92,6 +99,8 @@ class Client:
 
     def _ask(self, subscription: Subscription) -> None:
         fields = {"subscribe": subscription.pattern.text, "id": subscription.id, **subscription.asked}
+        if subscription.delivery != "all":
+            fields["delivery"] = subscription.delivery
         self.outbox.append(json.dumps(fields))
 
     def _frame(self) -> str | None:
@@ -118,14 +127,15 @@ class Client:
         elif "gap" in told:
             self._gap(told["gap"], "history" in told)
         elif "at" in told:
-            self.position = Position.parse(told["at"])
-            self.epoch = self.position.epoch
+            self._at(Position.parse(told["at"]))
         elif "notice" in told:
             self.is_stale = told["notice"]["stale"]
         elif "history" in told:
             self._past(told)
-        else:
+        elif "prev" in told:
             self._event(told)
+        else:
+            self._value(told)
 
     def _reply(self, told: dict[str, Any]) -> None:
         for subscription in self.subscriptions.values():
@@ -137,7 +147,16 @@ class Client:
                 subscription.start = subscription.start or position
                 if not (self._history_moves and self.position and position < self.position):
                     self.position = position
+                self.settled = position
                 self.epoch = position.epoch
+
+    def _at(self, position: Position) -> None:
+        """Of a connection that came before the broker was heard, or of what is not wanted in full."""
+        if self.settled is None:
+            self.position, self.epoch = position, position.epoch
+        elif position.epoch == self.settled.epoch and position < self.settled:
+            self._complain(f"goes back from {self.settled} to {position}")
+        self.settled = position
 
     def _gap(self, gap: dict[str, Any], is_tagged: bool) -> None:
         hole = Hole(Pattern(gap["pattern"]), Position.parse(gap["after"]), Position.parse(gap["before"]))
@@ -146,12 +165,14 @@ class Client:
             return
         if hole.before.epoch != self.epoch and gap["cause"] == "epoch":
             self.epoch = hole.before.epoch
-            self.position = Position(hole.before.epoch, hole.before.seq - 1)
+            self.position = self.settled = Position(hole.before.epoch, hole.before.seq - 1)
+            self._shown.clear()
 
     def _past(self, told: dict[str, Any]) -> None:
         for subscription in self.subscriptions.values():
             if subscription.id == told["history"]:
                 at = Position(self.epoch, told["seq"])
+                self._show(told["topic"], at)
                 if at not in subscription.seen:  # asked twice after a break, so perhaps had already
                     subscription.seen.add(at)
                     subscription.got.append(at)
@@ -163,9 +184,23 @@ class Client:
         if self.position and at.seq <= self.position.seq:
             self._complain(f"{told['topic']} at {at}, but {self.position} was told before")
         self.position = at
+        self._show(told["topic"], at)
         for subscription in self.subscriptions.values():
             if subscription.is_replied and subscription.pattern.matches(told["topic"]):
                 if at in subscription.seen:
                     self._complain(f"{told['topic']} at {at} twice for {subscription.pattern.text}")
                 subscription.seen.add(at)
                 subscription.got.append(at)
+
+    def _value(self, told: dict[str, Any]) -> None:
+        """Of a topic that is not wanted in full."""
+        at = Position(self.epoch, told["seq"])
+        if at.seq <= self._shown.get(told["topic"], 0):
+            self._complain(f"{told['topic']} at {at} is not newer than what was shown")
+        self._shown[told["topic"]] = at.seq
+        self._show(told["topic"], at)
+
+    def _show(self, topic: str, at: Position) -> None:
+        before = self.newest.get(topic)
+        if before is None or before.epoch != at.epoch or before < at:
+            self.newest[topic] = at

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -53,6 +54,7 @@ class Machine(RuleBasedStateMachine):
     off: int | None = None  # the rule of the design that is switched off
     faults = ALL_FAULTS
     first = (("**",), ("b/*",))  # what the first clients subscribe to
+    delivery: Any = "all"  # and how
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class Machine(RuleBasedStateMachine):
             self.clients.append(Client(is_strict=self.off is None, history_moves=self.off == 6))
             self.sockets[place] = self.world.connect(self.clients[place], place)
             for pattern in patterns:
-                self.clients[place].subscribe(pattern)
+                self.clients[place].subscribe(pattern, delivery=self.delivery)
         self.world._run_dry()
 
     # Producers and broker

@@ -507,7 +507,12 @@ class World:
             if not subscription.is_replied or subscription.start is None:
                 found.append(f"{subscription.pattern.text} was never answered")
                 continue
-            for position, topic in self.broker.ledger:
+            ledger = self.broker.ledger
+            if subscription.delivery != "all":
+                ledger = [(position, topic) for topic, position in self._newest().items()]
+            for position, topic in ledger:
+                if subscription.delivery != "all" and client.newest.get(topic) == position:
+                    continue
                 if position in subscription.seen or not subscription.pattern.matches(topic):
                     continue
                 if place(position) <= place(subscription.start):
@@ -520,6 +525,10 @@ class World:
                 ):
                     found.append(f"{subscription.pattern.text} lacks {topic} at {position}")
         return found
+
+    def _newest(self) -> dict[str, Position]:
+        """Of each topic, whatever became of its log."""
+        return {topic: position for position, topic in self.broker.ledger}
 
     def close(self) -> None:
         self.broker.log.abandon()

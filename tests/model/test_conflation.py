@@ -1,0 +1,59 @@
+"""The same for those who want less than all: each has the newest of every topic, or was told of a hole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from broker.wire import Position
+from gateway.cohort import Cohort
+from gateway.event import Item
+from tests.model.test_model import PATTERNS, Loss, Machine, give_way_after_each_send, place
+
+__all__ = ["TestConflation", "give_way_after_each_send"]
+
+DELIVERIES: list[Any] = ["latest", {"hz": 1}, {"hz": 5}, "all"]
+
+
+class ConflationMachine(Machine):
+    """Clients subscribe in all ways, several on one connection."""
+
+    delivery: Any = {"hz": 1}
+
+    @rule(client=place, pattern=st.sampled_from(PATTERNS), history=st.sampled_from([0, 2]),
+          delivery=st.sampled_from(DELIVERIES))  # fmt: skip
+    def subscribe(self, client: int, pattern: str, history: int, delivery: Any = "latest") -> None:
+        chosen = self.clients[client % len(self.clients)]
+        if pattern not in chosen.subscriptions:
+            chosen.subscribe(pattern, history, delivery)
+
+
+ConflationMachine.TestCase.settings = Machine.TestCase.settings
+TestConflation = ConflationMachine.TestCase
+
+
+def test_the_model_finds_the_loss_if_the_position_passes_what_is_kept_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a model that never fails would prove nothing."""
+
+    def settled(self: Cohort, at: Position, unsent: list[Item], beyond: int = 0) -> Position:
+        return at
+
+    monkeypatch.setattr(Cohort, "settled", settled)
+    machine = type("WithoutSettling", (ConflationMachine,), {"faults": frozenset()})  # to find it soon
+    search = settings(
+        Machine.TestCase.settings,
+        max_examples=5_000,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        print_blob=False,
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(Loss):
+        run_state_machine_as_test(machine, settings=search)
