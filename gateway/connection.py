@@ -64,17 +64,24 @@ class Cut:
 class Behind:
     """What a connection has only while it is not simply live."""
 
-    __slots__ = ("commands", "cut", "is_newest_next", "newest", "past", "pong", "told", "unsent")
+    __slots__ = (
+        "commands", "control", "cut", "is_newest_next", "is_slow", "looks", "newest", "past", "queued",
+        "told", "unsent",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.past: Past | None = None  # where it is, None while in the flow
         self.newest: Newest | None = None  # and with topics that it does not want in full, if there are any
         self.is_newest_next = True  # the two take turns
         self.unsent: memoryview | None = None
-        self.pong: bytes | None = None  # a frame; the newest one answers for all before it
+        self.control: bytes | None = None  # a ping or pong; the newest pong answers for all before it
         self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
         self.commands: deque[Command] = deque()
         self.cut: Cut | None = None
+        # What the shell sees of a socket that takes nothing:
+        self.looks = 0  # in a row at which nothing had moved
+        self.queued: int | None = None  # bytes in the kernel at the last look
+        self.is_slow = False  # it has been told
 
 
 class Connection(ABC):
@@ -137,14 +144,25 @@ class Connection(ABC):
         self._work().told.append(told)
         self.pump()
 
-    def answer_ping(self, pong: bytes) -> None:
+    def interpose(self, control: bytes) -> None:
         """Send this frame between two others."""
-        self._work().pong = pong
+        self._work().control = control
         self.pump()
 
     def notify(self, notice: bytes) -> None:
         if self.form.told:
             self.tell(self.form.told("notice", notice, None))
+
+    def call_slow(self) -> None:
+        """It has been behind for a while: it is told once, and when it has caught up."""
+        behind = self.behind
+        if behind is not None and behind.past is not None and not behind.is_slow:
+            behind.is_slow = True
+            self._note_slow(behind, is_slow=True)
+
+    def _note_slow(self, behind: Behind, *, is_slow: bool) -> None:
+        if self.form.told:
+            behind.told.append(self.form.told("notice", protocol.notice("slow", slow=is_slow), None))
 
     def tell_gap(self, gap: Gap) -> None:
         if self.form.gap:
@@ -183,7 +201,8 @@ class Connection(ABC):
             return
         for _ in range(STEPS_PER_PUMP):
             if behind.unsent is not None:
-                sent = self.write(behind.unsent)
+                if sent := self.write(behind.unsent):
+                    behind.looks = 0
                 if sent < len(behind.unsent):
                     behind.unsent = behind.unsent[sent:]
                     self._leave(behind)  # a flush must not write into the middle of a frame
@@ -203,9 +222,9 @@ class Connection(ABC):
 
     def _next(self, behind: Behind) -> bytes | None:
         """The next bytes; b"" for none, but ask again; None for nothing until something happens."""
-        if behind.pong:
-            pong, behind.pong = behind.pong, None
-            return pong
+        if behind.control:
+            control, behind.control = behind.control, None
+            return control
         if behind.told:
             told = list(behind.told)
             behind.told.clear()
@@ -271,6 +290,9 @@ class Connection(ABC):
             hub.after_flush(self.pump)
             return None
         behind.past = behind.newest = None
+        if behind.is_slow:
+            behind.is_slow = False
+            self._note_slow(behind, is_slow=False)
         return b""
 
     def _owes(self, behind: Behind, position: Position) -> bool:

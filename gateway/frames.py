@@ -49,6 +49,7 @@ _CONTROL = 0x08
 _LENGTH_16 = Struct(">BBH").pack
 _LENGTH_64 = Struct(">BBQ").pack
 _CODE = Struct(">H").pack
+PING = bytes((_FIN | Opcode.PING, 0))
 _OPCODES = frozenset(Opcode)
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 # Not the root's level: at DEBUG the parser would log what people send.
@@ -174,7 +175,7 @@ class Inbound:
 
     __slots__ = (
         "_allowed", "_decoder", "_fragments", "_head", "_is_over", "_left", "_max_bytes", "_parts",
-        "_protocol", "_size", "_unread",
+        "_protocol", "_size", "_unread", "looks",
     )  # fmt: skip
 
     def __init__(self, max_bytes: int, *, inflates: bool = False) -> None:
@@ -192,6 +193,7 @@ class Inbound:
         self._parts: list[Any] = []  # of the message under way, str or bytes
         self._decoder: codecs.IncrementalDecoder | None = None  # None for binary
         self._is_over = False  # a Closing or a Fault has been told: what follows is not read
+        self.looks = 0  # for who counts how long it takes
 
     @property
     def is_idle(self) -> bool:

@@ -30,6 +30,7 @@ from gateway.ring import Ring
 from gateway.routes import Route, Routes
 
 SENDS_PER_TURN = 16
+COUNTED = ("events", "deliveries", "sends", "slow", "gaps", "stalled", "unheard", "flooding")
 AT_S = 1.0  # between two positions told to those who want less than all
 
 Replayed = Callable[[ReplayPage | ControlError, Sequence[Event]], None]
@@ -86,7 +87,7 @@ class Hub:
         self.turn = 0  # number of the last flush
         self.is_stale = True
         self.connections: set[Connection] = set()
-        self.counts = {"events": 0, "deliveries": 0, "sends": 0, "slow": 0, "gaps": 0}
+        self.counts = dict.fromkeys(COUNTED, 0)
         self._interests = Interests()
         self._everyone: Interest = self.interest(frozenset())  # of new connections
         self._cohorts: dict[tuple[Interest, Form], Cohort] = {}

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from broker.wire import Position
 from gateway import frames
 from gateway.forms import Form
 from gateway.frames import Binary, Closing, Fault, Inbound, Ping, Text
 from gateway.hub import Hub
 from gateway.protocol import Refusal
+from gateway.wheel import Wheel
 from gateway.wired import Wired
 
 TURN_MESSAGES = 64
+TOO_SLOW = 4408
 
 
 class Peer(Wired):
     """See `Wired`."""
 
-    __slots__ = ("_inbound", "_max_bytes", "_rest")
+    __slots__ = ("_inbound", "_max_bytes", "_messages", "_rest")
 
-    def __init__(self, hub: Hub, form: Form, fd: int, max_bytes: int) -> None:
-        super().__init__(hub, form, fd)
+    def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel, max_bytes: int) -> None:
+        super().__init__(hub, form, fd, wheel)
         self._inbound: Inbound | None = None
+        self._messages = 0  # that came since the last look
         self._max_bytes = max_bytes
         self._rest: list[frames.Message] = []  # that came together with others, and wait for a turn
 
@@ -37,8 +41,30 @@ class Peer(Wired):
     def send_away(self, wait_s: float) -> None:
         self.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
 
+    def give_up(self, position: Position | None) -> None:
+        self.close(TOO_SLOW, f"too slow, resume after {position}" if position else "too slow")
+
+    def look_at_quiet(self) -> None:
+        deadlines = self._wheel.deadlines
+        self._messages = 0
+        if self._inbound is not None:
+            self._inbound.looks += 1
+            if self._inbound.looks > deadlines.frame:
+                self.close(frames.POLICY, "a message took too long to come")
+                return
+        if self._quiet == deadlines.ping:
+            self.interpose(frames.PING)
+        elif self._quiet >= deadlines.ping + deadlines.pong and (not self.has_unread or self.is_unheard):
+            # It has the ping and says nothing, or is not there; else it has yet to read so far.
+            self.hub.counts["unheard"] += 1
+            self.close(frames.GOING_AWAY, "no pong came")
+
     def take(self, data: bytes) -> None:
         self._hear(data)
+        if self._messages > self._wheel.deadlines.messages:
+            self.hub.counts["flooding"] += 1
+            self.close(frames.POLICY, "too many messages")
+            return
         self._go_on()
 
     def _hear(self, data: bytes) -> None:
@@ -46,6 +72,7 @@ class Peer(Wired):
             data, self._inbound, self._max_bytes, inflates=self.form.deflates
         )
         self._rest += messages
+        self._messages += len(messages)
 
     @property
     def is_full(self) -> bool:
@@ -64,7 +91,7 @@ class Peer(Wired):
                 if self.form.is_native:
                     self.command(Refusal(None, "bad_request", "want text, not binary"))
             elif isinstance(message, Ping):
-                self.answer_ping(frames.pong_frame(message.data))
+                self.interpose(frames.pong_frame(message.data))
             elif isinstance(message, Closing | Fault):
                 self.close(message.code, message.reason if isinstance(message, Fault) else "")
         while not self._rest and self._inbound is not None and self._inbound.has_more:

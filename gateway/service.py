@@ -32,15 +32,15 @@ from gateway.peer import Peer
 from gateway.protocol import Subscribe
 from gateway.ring import Ring
 from gateway.settings import GatewaySettings
-from gateway.stream import TICK_S, KeepAlive, Stream
+from gateway.stream import Stream
 from gateway.upgrade import Refusal, Upgrade
 from gateway.upstream import Upstream
-from gateway.wired import Wired
+from gateway.wheel import Wheel
+from gateway.wired import TCP_NOTSENT_LOWAT, Wired
 
 log = logging.getLogger(__name__)
 
 RETURN_WITHIN_S = 2.0  # clients of a gateway that stops come back spread over so long
-_TCP_NOTSENT_LOWAT = 25  # socket.TCP_NOTSENT_LOWAT is there from Python 3.12 on
 
 
 class Gateway:
@@ -85,7 +85,7 @@ class Gateway:
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
-            listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.not_sent_lowat_bytes)
+            listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, settings.not_sent_lowat_bytes)
             self._servers.append(
                 EdgeServer(
                     listener,
@@ -97,8 +97,14 @@ class Gateway:
                     deflates=settings.deflate_min_bytes > 0,
                 )
             )
-        self._keeper = KeepAlive()
-        self._keeping = get_hub().loop.timer(TICK_S, TICK_S)
+        self._wheel = Wheel(
+            stall_s=settings.stall_s,
+            ping_interval_s=settings.ping_interval_s,
+            ping_timeout_s=settings.ping_timeout_s,
+            frame_s=settings.frame_s,
+            messages_per_s=settings.messages_per_s,
+        )
+        self._turning = get_hub().loop.timer(self._wheel.tick_s, self._wheel.tick_s)
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
         self._stopping = Signal()
@@ -107,7 +113,7 @@ class Gateway:
 
     def start(self) -> None:
         self._lag.start()
-        self._keeping.start(self._keeper.tick)
+        self._turning.start(self._wheel.tick)
         self._admin.start()
         for server in self._servers:
             server.start()
@@ -160,7 +166,7 @@ class Gateway:
     def _adopt(self, fd: int, upgrade: Upgrade, early: bytes) -> None:
         is_native = upgrade.path == "/ws"
         form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
-        peer = Peer(self.hub, form, fd, self.settings.message_max_bytes)
+        peer = Peer(self.hub, form, fd, self._wheel, self.settings.message_max_bytes)
         peer.start_with(early)
         if is_native:
             return
@@ -171,7 +177,7 @@ class Gateway:
     def _adopt_stream(self, fd: int, opening: Opening) -> None:
         # Were this gateway killed, its streams would come back spread over so long, too.
         retry_s = random.uniform(0, RETURN_WITHIN_S)
-        Stream(self.hub, fd, self._keeper).start_with(opening.wanted, retry_s)
+        Stream(self.hub, fd, self._wheel).start_with(opening.wanted, retry_s)
 
     # What is told of it
 

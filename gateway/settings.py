@@ -30,6 +30,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # Smaller messages go as they are: a kilobyte fits a packet in any case, and compressing it takes
     # 10 µs, twice what a write does. 0: permessage-deflate is not used.
     deflate_min_bytes: Annotated[int, Meta(ge=0)] = 1024
+    messages_per_s: Annotated[float, Meta(gt=0)] = 1_000.0  # of one client; close 1008 beyond
+    frame_s: Annotated[float, Meta(gt=0)] = 30.0  # for a message to come whole; close 1008 then
+    # That a client takes nothing; close 4408 then. Over loopback, a reader of 1 KB/s moves once a minute.
+    stall_s: Annotated[float, Meta(gt=0)] = 70.0
+    ping_interval_s: Annotated[float, Meta(gt=0)] = 25.0  # of a client's silence, before it is pinged
+    ping_timeout_s: Annotated[float, Meta(gt=0)] = 20.0  # for it to answer; close 1001 then
     subscriptions_max: Annotated[int, Meta(ge=1)] = 1_000  # of one connection
     history_max: Annotated[int, Meta(ge=1, le=2_000)] = 2_000  # events in all that one subscribe gets
     # Untouched, the kernel takes 4.26 MB from a reader that never reads, and what it holds is old

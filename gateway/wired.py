@@ -7,33 +7,46 @@ that a client that only asks is slowed down by its own socket.
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import socket
+import struct
+import sys
+import termios
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gevent.hub import get_hub
 
-from gateway.connection import Connection
+from broker.wire import Position
+from gateway.connection import Behind, Connection
 from gateway.forms import Form
 from gateway.hub import Hub
+from gateway.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 4 << 10  # at a time: others wait while what is in them is done
 READ, WRITE = 1, 2
+ROOM_BYTES = 64 << 10  # beyond what is to be sent: the kernel counts its own bookkeeping, too
+TCP_NOTSENT_LOWAT = 25  # socket.TCP_NOTSENT_LOWAT is there from Python 3.12 on
 CLOSING_S = 5.0  # for the peer to take what we said last, and end
 
 
 class Wired(Connection):
     """See `Connection`. Everything here runs in the event loop and never waits."""
 
-    __slots__ = ("_deadline", "_fd", "_watcher")
+    __slots__ = ("_deadline", "_fd", "_quiet", "_watcher", "_wheel")
 
-    def __init__(self, hub: Hub, form: Form, fd: int) -> None:
+    def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel) -> None:
         super().__init__(hub, form)
         self._fd = fd
+        self._wheel = wheel
+        self._quiet = 0  # looks in a row that found nothing come
+        wheel.add(fd, self)
         self._deadline: Any = None  # a timer, once we have ended and wait for the peer to
         self._watcher: Any = get_hub().loop.io(fd, READ)
         self._watcher.start(self._on_ready, pass_events=True)
@@ -45,6 +58,14 @@ class Wired(Connection):
     @abstractmethod
     def send_away(self, wait_s: float) -> None:
         """Ask it to come back after that time, and end."""
+
+    @abstractmethod
+    def give_up(self, position: Position | None) -> None:
+        """It takes nothing: say up to where it has everything, and end."""
+
+    @abstractmethod
+    def look_at_quiet(self) -> None:
+        """A look at it while its socket takes what there is; `_quiet` has been counted on."""
 
     # For Connection
 
@@ -66,14 +87,54 @@ class Wired(Connection):
 
     # The socket
 
+    def look(self) -> None:
+        """Once a turn of the wheel."""
+        if self.has_ended:
+            return
+        try:
+            if self.behind is not None and self._watched & WRITE:
+                self._look_at_slow(self.behind)
+            else:
+                self._quiet += 1
+                self.look_at_quiet()
+        except Exception:
+            self.fail()
+
+    def _look_at_slow(self, behind: Behind) -> None:
+        queued = _queued(self._fd)
+        if behind.queued is None:
+            behind.looks = 0  # it is seen like this for the first time
+        elif queued < behind.queued:
+            behind.looks = 0  # slowly, but it reads
+            self.call_slow()
+        else:
+            behind.looks += 1
+            self.call_slow()
+        behind.queued = queued
+        if behind.looks >= self._wheel.deadlines.stall:
+            self.hub.counts["stalled"] += 1
+            self.give_up(behind.past.position if behind.past else None)
+
+    @property
+    def has_unread(self) -> bool:
+        """The peer's kernel has not taken all that ours was given."""
+        return _queued(self._fd) > 0
+
+    @property
+    def is_unheard(self) -> bool:
+        """Not even the peer's kernel has said anything for the time that it has for a pong."""
+        return _unheard_s(self._fd) > self._wheel.deadlines.pong * self._wheel.turn_s
+
     def end_with(self, last: bytes) -> None:
         """No more from us, after this. May be called twice."""
         if self.has_ended:
             return
-        is_mid_frame = self._is_mid_frame
+        rest = self._rest_of_frame()
         self.hub.remove(self)
-        if last and not is_mid_frame:  # nothing can follow a frame that was cut in half
-            self.write(last)
+        if rest:
+            _make_room(self._fd, len(rest) + len(last))
+        if last:
+            self.write(rest + last)
         self._end()
 
     @property
@@ -84,14 +145,12 @@ class Wired(Connection):
         """The peer's end is awaited for a while, or what we said last may be lost: a close with unread
         bytes resets the connection.
         """
-        sock = socket.socket(fileno=self._fd)
         try:
-            sock.shutdown(socket.SHUT_WR)
+            with _borrowed(self._fd) as sock:
+                sock.shutdown(socket.SHUT_WR)
         except OSError:
-            sock.detach()
             self._gone()
             return
-        sock.detach()
         self._watch(READ)
         self._deadline = get_hub().loop.timer(CLOSING_S)
         self._deadline.start(self._gone)
@@ -123,6 +182,7 @@ class Wired(Connection):
             if not data:
                 self._gone()
             elif not self.has_ended:
+                self._quiet = 0
                 self.receive_bytes(data)
 
     def receive_bytes(self, data: bytes) -> None:
@@ -135,11 +195,12 @@ class Wired(Connection):
         if not self.has_ended and not self._watched & READ and not self.is_full:
             self._watch(self._watched | READ)
 
-    @property
-    def _is_mid_frame(self) -> bool:
-        """Whether the socket has taken a part of what it was offered last."""
+    def _rest_of_frame(self) -> bytes:
+        """What the socket has not taken of a frame that it has taken a part of: nothing else may follow."""
         unsent = self.behind.unsent if self.behind else None
-        return unsent is not None and unsent.nbytes < memoryview(unsent.obj).nbytes
+        if unsent is None or unsent.nbytes == memoryview(unsent.obj).nbytes:
+            return b""
+        return bytes(unsent)
 
     @property
     def _watched(self) -> int:
@@ -157,9 +218,38 @@ class Wired(Connection):
         if self._fd < 0:
             return
         self.hub.remove(self)
+        self._wheel.discard(self._fd)
         for watcher in (self._watcher, self._deadline):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
         os.close(self._fd)
         self._fd = -1
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    sock = socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
+def _queued(fd: int) -> int:
+    """Bytes that the kernel holds and the peer's has not taken. Source: tcp(7), SIOCOUTQ."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
+
+
+def _unheard_s(fd: int) -> float:
+    """Since the peer's kernel last said anything. Source: linux/tcp.h, tcpi_last_ack_recv, in ms."""
+    with _borrowed(fd) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+    return float(struct.unpack_from("=I", info, 56)[0]) / 1000
+
+
+def _make_room(fd: int, size: int) -> None:
+    """So that the kernel takes so much more, and has it when the peer reads on, as long as it waits."""
+    with _borrowed(fd) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, (1 << 31) - 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _queued(fd) + size + ROOM_BYTES)

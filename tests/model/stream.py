@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from broker.topics import Pattern
 from broker.wire import Position
@@ -25,7 +26,7 @@ class StreamClient(Client):
         self.subscriptions = {text: Subscription(0, Pattern(text), {}) for text in patterns}
         self._open()
 
-    def subscribe(self, text: str, history: int = 0) -> None:
+    def subscribe(self, text: str, history: int = 0, delivery: Any = "all") -> None:
         pass
 
     def unsubscribe(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import Phase, settings
@@ -22,7 +22,7 @@ DELIVERIES: list[Any] = ["latest", {"hz": 1}, {"hz": 5}, "all"]
 class ConflationMachine(Machine):
     """Clients subscribe in all ways, several on one connection."""
 
-    delivery: Any = {"hz": 1}
+    delivery: ClassVar[Any] = {"hz": 1}
 
     @rule(client=place, pattern=st.sampled_from(PATTERNS), history=st.sampled_from([0, 2]),
           delivery=st.sampled_from(DELIVERIES))  # fmt: skip

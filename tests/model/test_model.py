@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
     off: int | None = None  # the rule of the design that is switched off
     faults = ALL_FAULTS
     first = (("**",), ("b/*",))  # what the first clients subscribe to
-    delivery: Any = "all"  # and how
+    delivery: ClassVar[Any] = "all"  # and how
 
     def __init__(self) -> None:
         super().__init__()

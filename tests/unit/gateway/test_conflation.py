@@ -34,7 +34,9 @@ def test_what_there_is(value: Any) -> None:
     assert delivery(value) == in_query(text)
 
 
-@pytest.mark.parametrize("value", ["", "ALL", None, 5, True, [], {}, {"hz": 3}, {"hz": 1.0}, {"hz": 1, "x": 1}])
+@pytest.mark.parametrize(
+    "value", ["", "ALL", None, 5, True, [], {}, {"hz": 3}, {"hz": 1.0}, {"hz": 1, "x": 1}]
+)
 def test_what_there_is_not(value: Any) -> None:
     with pytest.raises(BadDelivery, match="1, 2, 5, 10, 20, 30, 60"):
         delivery(value)

@@ -116,7 +116,8 @@ def test_the_hub_counts() -> None:
         flow.connect("a")
     flow.publish("a", "a")
     flow.flush()
-    assert flow.hub.counts == {"events": 2, "deliveries": 6, "sends": 3, "slow": 0, "gaps": 0}
+    counts = {name: count for name, count in flow.hub.counts.items() if count}
+    assert counts == {"events": 2, "deliveries": 6, "sends": 3}
 
 
 # While a flush is under way
@@ -722,8 +723,8 @@ def test_a_ping_is_answered_between_two_frames() -> None:
     socket = flow.connect("a", room=FRAME_BYTES // 2)
     flow.publish("a")
     flow.flush()
-    socket.answer_ping(pong_frame(b"first"))
-    socket.answer_ping(pong_frame(b"newest"))
+    socket.interpose(pong_frame(b"first"))
+    socket.interpose(pong_frame(b"newest"))
     socket.room = 1 << 20
     socket.pump()
     assert list(socket.frames()) == [native(flow.log.events[0]), b"newest"]

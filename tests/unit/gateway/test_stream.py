@@ -13,7 +13,8 @@ from broker.wire import Position
 from gateway.event import Gap
 from gateway.forms import SSE
 from gateway.protocol import Subscribe
-from gateway.stream import COMMENT, LOOK_S, TICK_S, KeepAlive, Stream
+from gateway.stream import COMMENT, Stream
+from gateway.wheel import TICKS, Wheel
 from tests.support.events import EPOCH, OTHER_EPOCH, event, position
 from tests.support.flow import PLENTY, Flow, Socket
 from tests.support.sse import Block, block
@@ -262,11 +263,11 @@ def test_nothing_is_followed_any_more_for_one_that_went() -> None:
 class Line:
     """A stream over a pair of real sockets; the test has the far end."""
 
-    def __init__(self, flow: Flow, keeper: KeepAlive) -> None:
+    def __init__(self, flow: Flow, wheel: Wheel) -> None:
         near, self.far = socket.socketpair()
         near.setblocking(False)
         self.far.setblocking(False)
-        self.stream = Stream(flow.hub, near.detach(), keeper)
+        self.stream = Stream(flow.hub, near.detach(), wheel)
         self.stream.start_with(Subscribe(0, frozenset({Pattern("a")})), retry_s=1.0)
         flow.rest()
 
@@ -287,13 +288,13 @@ def flow() -> Flow:
 
 
 @pytest.fixture
-def keeper() -> KeepAlive:
-    return KeepAlive()
+def wheel() -> Wheel:
+    return Wheel()
 
 
 @pytest.fixture
-def line(flow: Flow, keeper: KeepAlive) -> Iterator[Line]:
-    line = Line(flow, keeper)
+def line(flow: Flow, wheel: Wheel) -> Iterator[Line]:
+    line = Line(flow, wheel)
     try:
         yield line
     finally:
@@ -301,50 +302,49 @@ def line(flow: Flow, keeper: KeepAlive) -> Iterator[Line]:
 
 
 def ticks(seconds: float) -> range:
-    return range(round(seconds / TICK_S))
+    return range(round(seconds / Wheel().tick_s))
 
 
 def test_it_begins_with_how_long_to_wait_after_a_break(line: Line) -> None:
     assert line.read().startswith(b"retry: 1500\n\nevent: reply\n")
 
 
-def test_silence_is_broken_every_15_seconds(line: Line, keeper: KeepAlive) -> None:
+def test_silence_is_broken_every_15_seconds(line: Line, wheel: Wheel) -> None:
     line.read()
     comments = []
     for tick in ticks(100):
-        keeper.tick()
+        wheel.tick()
         if data := line.read():
             assert data == COMMENT
-            comments.append(tick * TICK_S)
+            comments.append(tick * wheel.tick_s)
     pauses = [after - before for before, after in zip([0.0, *comments], comments, strict=False)]
     assert all(pause <= KEEP_ALIVE_S for pause in pauses)
     assert pauses[1:] == [KEEP_ALIVE_S] * len(pauses[1:])
 
 
-def test_one_that_is_not_silent_gets_no_comments(flow: Flow, line: Line, keeper: KeepAlive) -> None:
+def test_one_that_is_not_silent_gets_no_comments(flow: Flow, line: Line, wheel: Wheel) -> None:
     for tick in ticks(100):
-        if tick % round(LOOK_S / TICK_S) == 0:
+        if tick % TICKS == 0:
             flow.publish("a")
             flow.flush()
-        keeper.tick()
+        wheel.tick()
         assert COMMENT not in line.read()
 
 
-def test_a_gateway_that_stops_says_when_to_come_back_and_ends(line: Line, keeper: KeepAlive) -> None:
+def test_a_gateway_that_stops_says_when_to_come_back_and_ends(line: Line, wheel: Wheel) -> None:
     line.read()
     line.stream.send_away(2.0)
     assert line.read() == b'retry: 2500\n\nevent: notice\ndata: {"notice":{"code":"draining"}}\n\n'
     for _ in ticks(100):
-        keeper.tick()  # which speaks to those alone that have not ended
+        wheel.tick()  # which speaks to those alone that have not ended
     line.far.setblocking(True)
     assert line.far.recv(1) == b""
 
 
-def test_one_that_is_gone_is_forgotten(flow: Flow, line: Line, keeper: KeepAlive) -> None:
+def test_one_that_is_gone_is_forgotten(flow: Flow, line: Line, wheel: Wheel) -> None:
     fd = line.stream._fd
-    assert keeper.streams(fd) == {line.stream}
     line.stream._gone()
-    assert not keeper.streams(fd)
+    assert not any(wheel._places)
     assert not flow.hub.connections
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
