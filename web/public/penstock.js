@@ -94,17 +94,20 @@ export class Penstock {
     return describe(this.#state, this.#around.now())
   }
 
-  /** How far this connection has come, as text that `since` takes; null until a reply has come. */
+  /** From where all subscriptions could go on, as text that `since` takes; null until a reply has come. */
   get position() {
     return this.#session.position
   }
 
   /**
-   * Follow a pattern.
+   * Follow a pattern. Of several patterns that match a topic, the fullest delivery holds for all.
    * @param {string} pattern
-   * @param {{history?: number, since?: string} & import('./penstock/subscription.js').Handlers} options
-   *   history: the last so many events of each topic first; since: all events after that position first
+   * @param {import('./penstock/subscription.js').Asked & import('./penstock/subscription.js').Handlers} options
+   *   history: the last so many events of each topic first; since: all events after that position first;
+   *   delivery: 'all', or less for whom the newest is enough: 'latest' (as often as this side takes it)
+   *   or {hz: 1 | 2 | 5 | 10 | 20 | 30 | 60}
    * @returns {() => void} stops it
+   * @throws {TypeError} a delivery that there is not
    */
   subscribe(pattern, options) {
     const stop = this.#session.subscribe(pattern, options)
@@ -181,14 +184,13 @@ export class Penstock {
 
   #welcome() {
     this.#welcomeMs = this.#heardMs
-    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false })
+    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false, slow: false })
     this.#watchSilence(QUIET_MS)
   }
 
-  #notice({ code, stale }) {
-    if (code === 'stale' && this.#state.name === State.CONNECTED) {
-      this.#become({ ...this.#state, stale: stale !== false })
-    }
+  #notice(notice) {
+    if (!['stale', 'slow'].includes(notice.code) || this.#state.name !== State.CONNECTED) return
+    this.#become({ ...this.#state, [notice.code]: notice[notice.code] !== false })
   }
 
   #watchSilence(ms) {
@@ -251,6 +253,8 @@ export class Penstock {
 
   // The network is back: perhaps a moment after all clients of this host went away, so not all at once.
   #online = () => {
+    // The connection may have died with the network before, or live on as if nothing had been.
+    if (this.#state.name === State.CONNECTED) this.#probe()
     if (this.#state.name !== State.WAITING) return
     this.#around.clearTimeout(this.#timer)
     this.#timer = this.#around.setTimeout(() => this.#open(), backoffMs(0, this.#around.random))

@@ -1,6 +1,7 @@
 // A gateway in miniature, for tests of the client over a real socket. Its uses, most common first:
 //   const server = await fakeServer()              listen on a port the kernel picks
 //   server.publish('a', { v: 1 })                  log an event and send it to whoever asked for its topic
+//   server.settle()                                send what is kept back of topics not wanted in full, then `at`
 //   await server.asked(n)                          the n-th subscribe that came, over all connections (from 0)
 //   server.breakAll()                              cut all connections, as a killed gateway does
 //   server.closeAll(1012, 'reason')                end them with a code
@@ -12,6 +13,7 @@
 
 import { once } from 'node:events'
 import { WebSocketServer } from 'ws'
+import { fullest, isConflated } from '../public/penstock/delivery.js'
 import { matcher } from '../public/penstock/patterns.js'
 
 export const EPOCH = { e1: '00000000000000e1', e2: '00000000000000e2' }
@@ -55,11 +57,25 @@ class FakeServer {
     return event
   }
 
-  /** Send an object as it is to all connections, an event only to those that asked for it. */
+  /** Send an object as it is to all connections, an event only to those that asked for it: as it is to
+   * those that want all of its topic, when `settle` says so to others. */
   broadcast(object) {
     for (const socket of this.server.clients) {
-      if (!object.topic || socket.wanted.some(({ matches }) => matches(object.topic))) socket.send(JSON.stringify(object))
+      const wanted = [...socket.wanted.values()].filter(({ matches }) => object.topic && matches(object.topic))
+      if (object.topic && !wanted.length) continue
+      if (wanted.length && isConflated(fullest(wanted.map(({ delivery }) => delivery)))) socket.kept.set(object.topic, object)
+      else socket.send(JSON.stringify(object))
     }
+  }
+
+  settle() {
+    for (const socket of this.server.clients) this.#settle(socket)
+  }
+
+  #settle(socket) {
+    const events = [...socket.kept.values()].sort((a, b) => a.seq - b.seq).map(bare)
+    socket.kept.clear()
+    socket.send([...events, { at: this.position }].map(object => JSON.stringify(object)).join('\n'))
   }
 
   asked(n) {
@@ -82,7 +98,8 @@ class FakeServer {
   }
 
   #greet(socket) {
-    socket.wanted = []
+    socket.wanted = new Map()   // pattern -> {matches, delivery}
+    socket.kept = new Map()     // topic -> its newest event, of those not wanted in full
     socket.on('message', message => this.#hear(socket, JSON.parse(message)))
     if (!this.isMute) socket.send(JSON.stringify({ welcome: { position: this.welcome ?? this.position, gateway: 'fake' } }))
   }
@@ -99,19 +116,27 @@ class FakeServer {
     const reply = ok => socket.send(JSON.stringify({ reply: id, ok }))
     if (request.ping) return reply({ time: 1_790_000_000.5 })
     if (request.unsubscribe) {
-      socket.wanted = socket.wanted.filter(({ pattern }) => pattern !== request.unsubscribe)
+      socket.wanted.delete(request.unsubscribe)
       return reply({ position: this.position })
     }
     const special = this.answers({ id, ...request })
     const matches = matcher(request.subscribe)
-    if (!special || special.some(object => object.reply === id && object.ok)) socket.wanted.push({ pattern: request.subscribe, matches })
+    const { delivery = 'all' } = request
+    if (socket.kept.size) this.#settle(socket)
+    if (!special || special.some(object => object.reply === id && object.ok)) socket.wanted.set(request.subscribe, { matches, delivery })
     if (special) return socket.send(special.map(object => JSON.stringify(object)).join('\n'))
     const past = this.#log.filter(event => matches(event.topic))
+    const since = past.filter(({ seq }) => seq > Number(request.since?.split('.')[1]))
     const wanted = request.since
-      ? past.filter(({ seq }) => seq > Number(request.since.split('.')[1]))
+      ? isConflated(delivery) ? since.filter((event, n) => !since.slice(n + 1).some(({ topic }) => topic === event.topic)).map(bare) : since
       : past.slice(past.length - (request.history ?? 0))
     // A flush makes one frame: all of the past and the reply come together.
     const objects = wanted.map(event => ({ history: id, ...event }))
     return socket.send([...objects, { reply: id, ok: { position: this.position, recovered: true } }].map(object => JSON.stringify(object)).join('\n'))
   }
+}
+
+/** As it is sent where others of its topic are left out. */
+function bare({ prev, ...event }) {
+  return event
 }

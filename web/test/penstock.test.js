@@ -116,16 +116,93 @@ describe('a feed', { timeout: 20_000 }, () => {
     ])
   })
 
-  test('goes on from what `at` told, with no event since', async () => {
+  test('of values brings the newest, and after a break those that changed', async () => {
+    open()
+    follow('**', { delivery: 'latest' })
+    await seen.until(() => seen.lives.length === 1)
+    for (const n of [1, 2, 3]) server.publish('a', n)
+    server.publish('b', 1)
+    server.settle()
+    await seen.until(() => seen.events.length === 2)
+    server.publish('a', 4)   // kept back, and lost with the connection
+    server.breakAll()
+    for (const n of [5, 6]) server.publish('a', n)
+    const again = await server.asked(1)
+    assert.deepEqual([again.since, again.delivery], [`${EPOCH.e1}.4`, 'latest'])
+    await seen.until(() => seen.lives.length === 2)
+    server.publish('b', 2)
+    server.settle()
+    await seen.until(() => seen.events.length === 4)
+    assert.deepEqual(seen.events.map(({ topic, data, nth }) => [topic, data, nth]), [['a', 3, 3], ['b', 1, 1], ['a', 6, 6], ['b', 2, 2]])
+    assert.deepEqual(seen.gaps, [])
+  })
+
+  test('of values goes on from what `at` told, with no event since', async () => {
+    open()
+    follow('a', { delivery: { hz: 5 } })
+    await seen.until(() => seen.lives.length === 1)
+    for (const n of [1, 2, 3]) server.publish('b', n)
+    server.settle()
+    await feed.ping()
+    server.breakAll()
+    assert.equal((await server.asked(1)).since, `${EPOCH.e1}.3`)
+  })
+
+  test('of both kinds goes on with each where it was', async () => {
+    const whole = new Seen()
+    open()
+    follow('cpu/**', { delivery: { hz: 5 } })
+    feed.subscribe('cpu/load', whole.handlers())
+    await whole.until(() => whole.lives.length === 1)
+    for (const n of [1, 2, 3]) {
+      server.publish('cpu/load', n)
+      server.publish('cpu/heat', n)
+    }
+    await whole.until(() => whole.events.length === 3)
+    server.breakAll()
+    for (const n of [4, 5]) server.publish('cpu/load', n)
+    await whole.until(() => whole.lives.length === 2)
+    await seen.until(() => seen.lives.length === 2)
+    assert.deepEqual([await server.asked(2), await server.asked(3)].map(({ since }) => since), [`${EPOCH.e1}.0`, `${EPOCH.e1}.5`])
+    assert.deepEqual(whole.values(), [1, 2, 3, 4, 5])
+    // What was kept back came by the resume; what it had seen in full came once.
+    assert.deepEqual(seen.events.map(({ topic, data }) => [topic, data]), [
+      ['cpu/load', 1], ['cpu/load', 2], ['cpu/load', 3], ['cpu/heat', 3], ['cpu/load', 5],
+    ])
+    assert.deepEqual([...seen.gaps, ...whole.gaps], [])
+  })
+
+  test('refuses a delivery that there is not, and goes on', async () => {
+    open()
+    assert.throws(() => follow('a', { delivery: { hz: 3 } }), /^TypeError: delivery: want 'all', 'latest' or \{hz: n\}/)
+    follow('a')
+    await seen.until(() => seen.lives.length === 1)
+    assert.equal(server.requests.length, 1)
+  })
+
+  test('that was closed for being slow comes back by position', async () => {
     open()
     follow('a')
     await seen.until(() => seen.lives.length === 1)
-    for (const n of [1, 2, 3]) server.publish('b', n)
-    server.broadcast({ at: server.position })
-    server.publish('a', 'mark')
+    server.publish('a', 1)
     await seen.until(() => seen.events.length === 1)
-    server.breakAll()
-    assert.equal((await server.asked(1)).since, `${EPOCH.e1}.4`)
+    server.broadcast({ notice: { code: 'slow', slow: true } })
+    await seen.until(() => seen.states.at(-1).slow)
+    assert.equal(feed.stateText, 'Connected: websocket (behind)')
+    server.closeAll(4408, 'too slow')
+    assert.equal((await server.asked(1)).since, `${EPOCH.e1}.1`)
+    await seen.until(() => seen.lives.length === 2)
+    assert.equal(feed.stateText, 'Connected: websocket')
+  })
+
+  test('asks whether its connection is alive when the network comes back', async () => {
+    const network = new EventTarget()
+    open({ network })
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    server.isMute = true
+    network.dispatchEvent(new Event('online'))
+    await seen.until(() => seen.states.at(-1).name === State.WAITING)
+    assert.deepEqual(server.requests.map(({ ping }) => typeof ping), ['number'])
   })
 
   test('asks again as first asked what had no reply, and only that', async () => {

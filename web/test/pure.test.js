@@ -111,6 +111,8 @@ describe('states in words', () => {
     [{ name: State.CONNECTING }, 'Connecting...'],
     [{ name: State.CONNECTED, transport: 'websocket', stale: false }, 'Connected: websocket'],
     [{ name: State.CONNECTED, transport: 'websocket', stale: true }, 'Connected: websocket (broker silent)'],
+    [{ name: State.CONNECTED, transport: 'websocket', stale: false, slow: true }, 'Connected: websocket (behind)'],
+    [{ name: State.CONNECTED, transport: 'sse', stale: true, slow: true }, 'Connected: sse (broker silent)'],
     [{ name: State.WAITING, dueMs: 3_200, attempt: 2 }, 'Reconnecting in 3 s'],
     [{ name: State.ERROR, why: 'forbidden' }, 'Error: forbidden'],
     [{ name: State.CLOSED }, 'Closed'],

@@ -1,6 +1,7 @@
 // All subscriptions of one feed, over any number of connections: what to send, and whose is what
 // arrives. No socket, no DOM, no timer: the shell hands in frames and sends what `takeOutgoing` gives.
 
+import { fullest, isSame } from './delivery.js'
 import { NO_EPOCH, formatPosition, later, maybePosition } from './position.js'
 import { Kind, parseFrame } from './protocol.js'
 import { Phase, Subscription, call } from './subscription.js'
@@ -14,7 +15,8 @@ export class Session {
   /** @type {Map<number, Subscription>} requests without their reply */ #asked = new Map()
   /** @type {Map<number, (ok: object | null) => void>} */ #pings = new Map()
   /** @type {Map<string, Subscription[]>} topic -> who wants it */ #routes = new Map()
-  /** @type {import('./position.js').Position | null} how far this connection has come */ #position = null
+  /** @type {import('./position.js').Position | null} how far this connection has come with what is
+   * wanted in full; each subscription that is not keeps a place of its own */ #position = null
   /** @type {string | null} */ #epoch = null
   /** @type {object[]} */ #outgoing = []
   #lastId = 0
@@ -28,9 +30,12 @@ export class Session {
     this.handlers = handlers
   }
 
-  /** How far this connection has come, as text for `since`; null before the first reply. */
+  /** From where all subscriptions could go on without missing anything, as text for `since`; null before
+   * the first reply. */
   get position() {
-    return this.#position && formatPosition(this.#position)
+    const places = [...this.#subscriptions].map(each => each.place(this.#position)).filter(place => place !== null)
+    const first = places.length ? places.reduce((a, b) => (later(a, b) === a ? b : a)) : this.#position
+    return first && formatPosition(first)
   }
 
   /** Requests were refused for now: the shell is to call `askAgain` in a while. */
@@ -43,7 +48,10 @@ export class Session {
     const subscription = new Subscription(pattern, options)
     this.#subscriptions.add(subscription)
     this.#routes.clear()
-    if (this.#isWelcome) this.#ask(subscription)
+    if (this.#isWelcome) {
+      this.#ask(subscription)
+      this.#align(pattern)
+    }
     return () => this.#unsubscribe(subscription)
   }
 
@@ -72,7 +80,7 @@ export class Session {
 
   /** The connection is gone. */
   broke() {
-    for (const subscription of this.#subscriptions) subscription.broke(this.#position)
+    for (const subscription of this.#subscriptions) subscription.leave(this.#position)
     for (const done of this.#pings.values()) call(done, null)
     this.#pings.clear()
     this.#asked.clear()
@@ -85,7 +93,7 @@ export class Session {
     switch (message.kind) {
       case Kind.EVENT: return this.#event(message)
       case Kind.REPLY: return this.#reply(message)
-      case Kind.AT: return this.#moveTo(message.position)
+      case Kind.AT: return this.#settled(message.position)
       case Kind.GAP: return this.#gap(message)
       case Kind.NOTICE: return call(this.handlers.onNotice, message.notice)
       case Kind.WELCOME: return this.#welcome(message)
@@ -133,6 +141,13 @@ export class Session {
     if (position) subscription.answered(position, ok)
     else if (error && !PASSING.has(error.code)) subscription.refused(error)
     else subscription.postponed()
+    this.#align(subscription.pattern)
+  }
+
+  /** Says nothing about what is wanted in full: that may still lie before it. */
+  #settled(at) {
+    this.#epoch = at.epoch
+    for (const subscription of this.#subscriptions) subscription.settled(at)
   }
 
   #gap({ subscription, gap }) {
@@ -152,17 +167,34 @@ export class Session {
   #ask(subscription) {
     const id = ++this.#lastId
     this.#asked.set(id, subscription)
-    this.#outgoing.push(subscription.request(id, this.#epoch))
+    this.#outgoing.push(subscription.request(id, this.#epoch, this.#delivery(subscription.pattern)))
+  }
+
+  /** To the server a pattern has one delivery, which the newest request decides. */
+  #delivery(pattern) {
+    return fullest(this.#sharing(pattern).map(({ delivery }) => delivery))
+  }
+
+  /** Whoever shares a pattern whose delivery has changed is asked anew, from where it stands. */
+  #align(pattern) {
+    for (const each of this.#sharing(pattern)) {
+      if (each.phase !== Phase.LIVE || isSame(each.inForce, this.#delivery(pattern))) continue
+      each.leave(this.#position)
+      this.#ask(each)
+    }
+  }
+
+  #sharing(pattern) {
+    return [...this.#subscriptions].filter(each => each.pattern === pattern && each.phase !== Phase.REFUSED)
   }
 
   #unsubscribe(subscription) {
     if (!this.#subscriptions.delete(subscription)) return
     this.#routes.clear()
     for (const [id, asker] of this.#asked) if (asker === subscription) this.#asked.delete(id)
-    const isShared = [...this.#subscriptions].some(({ pattern }) => pattern === subscription.pattern)
     const isKnown = subscription.phase === Phase.ASKED || subscription.phase === Phase.LIVE
-    if (this.#isWelcome && isKnown && !isShared) {
-      this.#outgoing.push({ unsubscribe: subscription.pattern, id: ++this.#lastId })
-    }
+    if (!this.#isWelcome) return
+    if (this.#sharing(subscription.pattern).length) this.#align(subscription.pattern)
+    else if (isKnown) this.#outgoing.push({ unsubscribe: subscription.pattern, id: ++this.#lastId })
   }
 }

@@ -13,6 +13,7 @@ export const State = Object.freeze({
  * @property {string} name       one of State
  * @property {string} [transport] when connected
  * @property {boolean} [stale]   when connected: the gateway does not hear the broker
+ * @property {boolean} [slow]    when connected: it has more for us than we take
  * @property {number} [dueMs]    when waiting: moment of the next try, on the feed's own clock
  * @property {number} [attempt]  when waiting: 1 for the first
  * @property {string} [why]      on an error
@@ -25,9 +26,14 @@ export const State = Object.freeze({
 export function describe(state, nowMs) {
   switch (state.name) {
     case State.CONNECTING: return 'Connecting...'
-    case State.CONNECTED: return `Connected: ${state.transport}${state.stale ? ' (broker silent)' : ''}`
+    case State.CONNECTED: return `Connected: ${state.transport}${reserve(state)}`
     case State.WAITING: return `Reconnecting in ${Math.max(0, Math.ceil((state.dueMs - nowMs) / 1000))} s`
     case State.ERROR: return `Error: ${state.why}`
     default: return 'Closed'
   }
+}
+
+function reserve({ stale, slow }) {
+  if (stale) return ' (broker silent)'
+  return slow ? ' (behind)' : ''
 }
