@@ -84,6 +84,12 @@ def seq_of(stamp: bytes) -> int:
     return int(_SEQ.unpack_from(stamp, _SEQ_AT)[0])
 
 
+def unpack_stamp(stamp: bytes) -> tuple[int, int, int]:
+    """nth, seq and time."""
+    head, _, seq, _, time_us = _STAMP.unpack(stamp)
+    return head & _NTH_MASK, seq, time_us
+
+
 def pack_summary(parts: Iterable[Part]) -> bytes:
     columns = list(zip(*parts, strict=True))
     if not columns:
@@ -100,10 +106,10 @@ def summarize(body: bytes) -> bytes:
     """The summary of a body, from its events."""
     parts: dict[int, list[int]] = {}
     for stamp, topic_id, _ in events(body, 0, count(body)):
-        head, _, seq, _, time_us = _STAMP.unpack(stamp)
+        nth, seq, time_us = unpack_stamp(stamp)
         part = parts.setdefault(topic_id, [topic_id, 0, 0, 0, 0])
         part[1] += 1
-        part[2:] = head & _NTH_MASK, seq, time_us
+        part[2:] = nth, seq, time_us
     return pack_summary((part[0], part[1], part[2], part[3], part[4]) for part in parts.values())
 
 

@@ -1,4 +1,4 @@
-"""What the log keeps in memory: where each topic stands, and the range and summary of each chunk."""
+"""What the log keeps in memory: where each topic stands, and the range and summary of each chunk. Pure."""
 
 from __future__ import annotations
 

@@ -16,21 +16,25 @@ from broker import chunk as chunks
 from broker.chunk import MAX_BYTES, Chunk
 from broker.errors import CorruptChunk
 from broker.index import Index, Tail
+from broker.merge import Merge
 from broker.reader import Reader
 from broker.store import Change, Store
 from broker.topics import Pattern
 
 log = logging.getLogger(__name__)
 
-# One piece takes a few ms of the loop: topics looked at, chunks removed, bytes read to merge them.
-LOOKED_MAX = 5_000
+# One piece takes about a millisecond of the loop, in which no event moves: topics looked at (to open a
+# chunk's summary costs as much as some of them), chunks removed, events merged.
+LOOKED_MAX = 2_000
+SUMMARY_COST = 10
 REMOVED_MAX = 64
-MERGE_READ_MAX = 2 * MAX_BYTES
+MERGE_EVENTS = 300
+MERGE_READ_MAX = 2 * MAX_BYTES  # bytes that become one chunk
 # Merging fewer, or beside one that outweighs them, would write the same bytes over and over:
 # with these every event is written about log4(256 KiB / its commit) times.
 MERGE_MIN = 8
 MERGE_GROWTH = 4
-RUN_MAX = 512
+RUN_MAX = 128
 SWEEP_EVENTS = 1_000
 SWEEP_S = 10.0
 FORGET_CHECK_S = 60.0
@@ -68,6 +72,7 @@ class Retention:
         self._size_cut = 0
         self._at = 0  # the sweep goes on here
         self._sweeping = False
+        self._merge: Merge | None = None  # one that is under way
         self._swept_head, self._swept_s = 0, index.clock_s  # when the newest sweep began
         self._forget_checked_s = index.clock_s
 
@@ -87,6 +92,9 @@ class Retention:
     def piece(self) -> bool:
         """One piece of work; whether there is more to do at once. Raises CannotCommit."""
         index = self._index
+        if self._merge:
+            self._go_on_merging(self._merge)
+            return True
         if index.clock_s - self._forget_checked_s >= FORGET_CHECK_S:
             self._forget_checked_s = index.clock_s
             silent_s = index.clock_s - self.keep.forget_s
@@ -155,7 +163,7 @@ class Retention:
         whole = live = looked = 0  # bytes of the run, as they are and without the dead; topics looked at
         while self._at < len(index.chunks) and looked < LOOKED_MAX:
             chunk = index.chunks[self._at]
-            looked += 1 + chunk.topics
+            looked += SUMMARY_COST + chunk.topics
             if self._is_dead(chunk):
                 self._remove_dead(looked)
                 return True
@@ -178,7 +186,7 @@ class Retention:
         """The chunk at hand is dead: remove it, and those behind it that are."""
         index, stop = self._index, self._at + 1
         while stop < len(index.chunks) and stop - self._at < REMOVED_MAX and looked < LOOKED_MAX:
-            looked += index.chunks[stop].topics
+            looked += SUMMARY_COST + index.chunks[stop].topics
             if not self._is_dead(index.chunks[stop]):
                 break
             stop += 1
@@ -190,7 +198,10 @@ class Retention:
 
     def _maybe_merge(self, start: int, stop: int) -> bool:
         part = self._worth(start, stop)
-        return part is not None and self._merge(*part)
+        if part is None:
+            return False
+        self._merge = Merge(self._index.chunks[slice(*part)])
+        return True
 
     def _worth(self, start: int, stop: int) -> tuple[int, int] | None:
         """The part of a run that is worth writing anew, as one chunk."""
@@ -207,34 +218,20 @@ class Retention:
             start, stop = (heavy + 1, stop) if stop - heavy > heavy - start else (start, heavy)
         return None
 
-    def _merge(self, start: int, stop: int) -> bool:
-        """Live events of chunks number `start` to `stop - 1` into one chunk; False if one is damaged."""
+    def _go_on_merging(self, merge: Merge) -> None:
         index = self._index
         try:
-            bodies = [self._reader.body(index.chunks[n]) for n in range(start, stop)]
+            if not merge.go_on(self._reader.body, index.by_id, self._is_dead_event, MERGE_EVENTS):
+                return
         except CorruptChunk:
-            return False  # it stays, as a range that is told; the next sweep goes around it
-        entries: list[bytes] = []
-        payloads: list[bytes] = []
-        end = trimmed = 0
-        for body in bodies:
-            for stamp, topic_id, payload in chunks.events(body, 0, chunks.count(body)):
-                tail = index.by_id.get(topic_id)
-                if tail is None or self._is_dead_event(tail, chunks.seq_of(stamp), chunks.nth_of(stamp)):
-                    trimmed = chunks.seq_of(stamp)
-                    if tail is not None:
-                        tail.trim(trimmed, chunks.nth_of(stamp))
-                    continue
-                end += len(payload)
-                entries.append(chunks.entry(stamp, topic_id, end))
-                payloads.append(payload)
-        body = chunks.pack(entries, payloads)
-        newest_s = index.chunks[stop - 1].newest_s
-        first, last = chunks.seq_of(entries[0]), chunks.seq_of(entries[-1])
-        row = chunks.Row.make(first, last, newest_s, chunks.summarize(body), body)
-        self._replace(start, stop, row, trimmed)
-        self._at = start + 1
-        return True
+            self._merge = None  # the chunk stays, as a range that is told; the next sweep goes around it
+            return
+        self._merge = None
+        start = index.place_after(merge.members[0].first - 1)
+        row = merge.maybe_row()
+        self._replace(start, start + len(merge.members), row, merge.trimmed)
+        merge.trim()
+        self._at = start + (row is not None)
 
     def _is_dead_event(self, tail: Tail, seq: int, nth: int) -> bool:
         return seq != tail.seq and (seq <= self._cut(tail) or nth <= tail.nth - tail.keep)

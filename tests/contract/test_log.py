@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker import retention
 from broker.log import Durability
 from broker.reader import READ_MAX
 from broker.retention import Keep, Rule
@@ -352,6 +353,22 @@ class TestRetention:
             assert 0 < on.log.head().forgotten < 30
             kept = [seq for _, seq in read(on.log)]
             assert kept == list(range(on.log.head().forgotten + 1, 31))
+
+    def test_chunks_whose_topics_are_forgotten_while_they_are_merged(
+        self, tmp_path: Path, durability: Durability, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(retention, "MERGE_EVENTS", 1)
+        with bench(tmp_path, durability=durability, keep=Keep(topics_max=10)) as on:
+            for number in range(10):
+                put(on.log, f"old/{number}")
+            on.now_s += 20
+            assert on.log.maintain(on.now_s), "a merge has begun"
+            for number in range(10):
+                put(on.log, f"new/{number}")
+            put(on.log, "new/9")
+            on.wait(20)
+            assert read(on.log) == [*((f"new/{n}", 11 + n) for n in range(10)), ("new/9", 21)]
+            assert on.log.head().forgotten == 10
 
     def test_small_commits_become_few_chunks(self, tmp_path: Path, durability: Durability) -> None:
         with bench(tmp_path, durability=durability) as on:

@@ -7,10 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker import retention
 from broker.log import Durability, Log
 from broker.retention import Keep
 from broker.selector import Selector
@@ -40,11 +42,14 @@ class LogAgainstAList(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = TemporaryDirectory()
+        self._patch = pytest.MonkeyPatch()
         self.events: list[Event] = []
         self.fills = 0
 
-    @initialize(durability=st.sampled_from(["process", "memory"]))
-    def begin(self, durability: Durability) -> None:
+    @initialize(durability=st.sampled_from(["process", "memory"]), piece=st.sampled_from([1, 300]))
+    def begin(self, durability: Durability, piece: int) -> None:
+        # In small pieces merging is under way for long, and all else comes in between.
+        self._patch.setattr(retention, "MERGE_EVENTS", piece)
         self.bench = Bench(Path(self._folder.name) / "log.db", durability, KEEP, reserve=20)
         self.bench.open()
 
@@ -204,6 +209,7 @@ class LogAgainstAList(RuleBasedStateMachine):
                 assert own[-1] in have
 
     def teardown(self) -> None:
+        self._patch.undo()
         self.bench.end()
         self._folder.cleanup()
 
