@@ -14,7 +14,7 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up test lint types test-web test-python chromium bench pins clean
+.PHONY: help up test lint types test-web test-python chromium bench peers pins clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo 'make test    install what tests need, then lint, types and all tests'
 	@echo 'make lint    ruff alone'
 	@echo 'make types   mypy alone'
-	@echo 'make bench   speed and memory of this machine'
+	@echo 'make bench   speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
+	@echo 'make peers   install these others, for the bench alone'
 	@echo 'make pins    resolve requirements/*.in again (exact versions, with hashes)'
 	@echo 'make clean   remove what was installed, built and logged; the event log run/penstock.log.db stays'
 
@@ -43,8 +44,30 @@ test-web: web/node_modules/.dev
 test-python: .venv/dev web/node_modules/.dev chromium
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-bench: .venv/dev
-	@$(BIN)/python -m tests.bench --json bench-$$(date +%Y%m%d-%H%M%S).json
+bench: .venv/dev peers
+	@$(BIN)/python -m tests.bench --json bench-$$(date +%Y%m%d-%H%M%S).json $(BENCH)
+
+# Nothing here fails: who cannot be had is left out of the bench, and that is said.
+peers: .venv/made
+	@for each in .venv/peers/python .venv/peers/debian tests/bench/peers/node_modules/.runtime; do \
+		$(MAKE) --no-print-directory $$each || echo "The bench goes on without $$each."; done
+
+.venv/peers/python: requirements/peers.txt
+	$(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet --require-hashes -r requirements/peers.txt
+	@touch $@
+
+# Unpacked, not installed: that needs no root, and an installed server would start and run on.
+DEBIAN_PEERS := nats-server nginx libnginx-mod-nchan
+.venv/peers/debian:
+	@rm -rf $@.new && mkdir -p $@.new
+	cd $@.new && { apt-get download $(DEBIAN_PEERS) || { apt-get update && apt-get download $(DEBIAN_PEERS); }; }
+	@cd $@.new && for each in *.deb; do dpkg-deb --extract $$each . || exit 1; done && rm *.deb
+	@mv $@.new $@
+
+tests/bench/peers/node_modules/.runtime: tests/bench/peers/package.json tests/bench/peers/package-lock.json
+	cd tests/bench/peers && npm ci --no-audit --no-fund
+	@touch $@
 
 # Stamps: what is installed and newer than its pins is not looked at again.
 .venv/made:
@@ -81,7 +104,7 @@ chromium:
 pins:
 	$(PYTHON) -m venv .venv/pins
 	.venv/pins/bin/pip install --quiet pip-tools==7.6.2
-	cd requirements && for set in runtime dev; do \
+	cd requirements && for set in runtime dev peers; do \
 		../.venv/pins/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
 			--no-emit-index-url --no-emit-find-links --output-file $$set.txt $$set.in || exit 1; done
 
@@ -90,6 +113,6 @@ clean:
 	@if pid=$$(cat run/supervisord.pid 2>/dev/null) && kill -0 $$pid 2>/dev/null; then \
 		echo "Penstock runs (supervisord is pid $$pid). First: supervisorctl -c deploy/supervisord.conf shutdown"; \
 		exit 1; fi
-	rm -rf .venv web/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
+	rm -rf .venv web/node_modules tests/bench/peers/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find run ! -type d ! -name .gitignore ! -name 'penstock.log.db*' -delete

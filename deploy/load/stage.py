@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.005
 WARM_UP = 20  # events before the first measured one: caches fill, routes are found
 PATIENCE_S = 5.0  # beyond the time that publishing takes
 LAG_MAX_S = 0.25  # of the last read behind the last event's publishing; beyond it the rate is not sustained
-RATE_AT_LEAST = 0.97  # of the rate published, in the middle of the time
+RATE_AT_LEAST, FEW = 0.97, 2  # of the rate published, in the middle half of the time, less so many events
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ class Load:
             return f"{came.missed} events missing or out of order"
         if self.lag_s > LAG_MAX_S:
             return f"{self.lag_s:.2f} s behind the producer"
-        if came.rate < RATE_AT_LEAST * self.rate:
+        # Of a few events, one that comes a little late makes much of the rate.
+        half_s = self.asked / self.rate / 2
+        if came.rate < RATE_AT_LEAST * self.rate - FEW / half_s:
             return f"{came.rate:,.0f} events a second of {self.rate:,.0f}"
         return ""
 

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from struct import Struct
@@ -127,11 +126,14 @@ def test_the_settings_file_of_the_docs_is_taken(tmp_path: Path) -> None:
 # Dependencies
 
 
-def direct() -> Iterator[str]:
+def direct() -> set[str]:
+    names: set[str] = set()
     for file in (REPO / "requirements").glob("*.in"):
-        yield from re.findall(r"^([\w.-]+)==", file.read_text(), re.MULTILINE)
-    package = json.loads((REPO / "web" / "package.json").read_text())
-    yield from {**package["dependencies"], **package["devDependencies"]}
+        names |= set(re.findall(r"^([\w.-]+)==", file.read_text(), re.MULTILINE))
+    for folder in ("web", "tests/bench/peers"):
+        package = json.loads((REPO / folder / "package.json").read_text())
+        names |= {**package["dependencies"], **package.get("devDependencies", {})}.keys()
+    return names
 
 
 def test_every_direct_dependency_has_its_line_and_no_other_has() -> None:

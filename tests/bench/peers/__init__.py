@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from deploy.load.loads import Opening
+from tests.bench.peers.in_python import python_socketio, socketify
 from tests.bench.peers.nats import nats
-from tests.bench.peers.socketify import socketify
+from tests.bench.peers.nchan import nchan
+from tests.bench.peers.node import socket_io, ws
 
-PEERS: dict[str, Opening] = {"nats": nats, "socketify": socketify}
+PEERS: dict[str, Opening] = {
+    "nats": nats,
+    "socketify": socketify,
+    "nchan": nchan,
+    "ws": ws,
+    "socket.io": socket_io,
+    "python-socketio": python_socketio,
+}

@@ -26,7 +26,7 @@ DIALECT = Dialect(
 
 @contextmanager
 def nats() -> Iterator[Server]:
-    program = command("nats-server", "nats-server")
+    program = command("nats-server")
     with reserved_ports(2) as (port, web), tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         settings = {
             "listen": f"127.0.0.1:{port}",
@@ -37,7 +37,7 @@ def nats() -> Iterator[Server]:
         config = Path(folder, "nats.conf")  # which may be JSON
         config.write_text(json.dumps(settings))
         with (
-            running("nats-server", [program, "-c", config], Path(folder), web) as pid,
+            running("nats-server", [program, "-c", str(config)], Path(folder), web) as pid,
             producer("nats", port) as publish,
         ):
             yield Server("nats", web, DIALECT, publish, Processes((pid,)))

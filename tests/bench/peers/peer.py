@@ -16,8 +16,7 @@ from tests.support.processes import REPO
 from tests.support.waiting import wait_for
 
 HERE = Path(__file__).resolve().parent
-NODE_MODULES = HERE / "node_modules"
-PYTHON = REPO / ".venv" / "peers" / "bin" / "python"  # of the peers that are in Python
+DEBIAN = REPO / ".venv" / "peers" / "debian"
 START_S = 10.0
 STOP_S = 5.0
 
@@ -26,23 +25,22 @@ class LeftOut(Exception):
     """The peer cannot be had here; the text says why, and how to have it."""
 
 
-def command(name: str, package: str) -> str:
-    """The program's path. Raises LeftOut."""
-    # Debian puts servers where only root looks for them.
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+def command(name: str) -> str:
+    """The program's path, of those that `make peers` has unpacked or else of this machine. Raises LeftOut."""
+    found = shutil.which(name, path=DEBIAN / "usr" / "sbin") or shutil.which(name)
     if found is None:
-        raise LeftOut(f"{name} is not installed: apt-get install {package}")
+        raise LeftOut(f"{name} is not installed: make peers")
     return found
 
 
 @contextmanager
-def running(name: str, args: Sequence[str | Path], folder: Path, port: int) -> Iterator[int]:
+def running(name: str, args: Sequence[str], folder: Path, port: int) -> Iterator[int]:
     """Its pid, once it listens on the port. Raises LeftOut if it does not."""
     said = folder / f"{name}.log"
     with (
         said.open("wb") as out,
         subprocess.Popen(
-            [str(arg) for arg in args],
+            args,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -81,12 +79,3 @@ def producer(link: str, port: int) -> Iterator[Callable[[Publish], Published]]:
 def _end(file: Path) -> str:
     lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
-
-
-def python_with(package: str) -> Path:
-    """The interpreter that has the peers in Python. Raises LeftOut."""
-    if not PYTHON.exists():
-        raise LeftOut(f"{package} is not installed: make peers")
-    if subprocess.run([PYTHON, "-P", "-c", f"import {package}"], stderr=subprocess.DEVNULL).returncode:
-        raise LeftOut(f"{package} cannot be imported by {PYTHON}: make peers")
-    return PYTHON
