@@ -105,6 +105,15 @@ class Connection(ABC):
     def await_room(self) -> None:
         """See that `pump` is called when the socket takes bytes again."""
 
+    def takes_more(self) -> bool:
+        """Whether it keeps up, as far as can be seen: asked before the newest values are sent, that would
+        be old when they are read. If not, `pump` is called again.
+        """
+        return True
+
+    def note_sent(self, size: int) -> None:  # noqa: B027 - no duty of a shell without a kernel
+        """So many bytes of such values were sent."""
+
     # Called by the hub and the shell
 
     def start(self) -> None:
@@ -304,12 +313,16 @@ class Connection(ABC):
         """The next page of that. None: the log was asked."""
         newest = behind.newest
         assert newest
+        if not self.takes_more():
+            return None
         if (items := newest.read(position.seq, self.pump)) is None:
             return None
         objects = self.form.objects(items)
         if self.form.told and objects:
             objects.append(self.form.told("at", protocol.at(newest.position), newest.position))
-        return self.form.finish(objects)
+        frames = self.form.finish(objects)
+        self.note_sent(len(frames))
+        return frames
 
     # A subscribe
 

@@ -1,6 +1,6 @@
 """WebSocket frames, as the server reads and writes them. Pure.
 
-Whole small text frames, which is nearly all that browsers send, are read here at 0.8 µs each and
+Whole small text frames and pongs, which is nearly all that browsers send, are read here at 0.8 µs each and
 leave nothing behind. Anything else goes through websockets' sans-I/O parser, which exists while a
 frame or message is incomplete and is let go at the next boundary (2 KB while it lasts).
 
@@ -44,12 +44,12 @@ _FIN = 0x80
 _RSV = 0x70
 _MASKED = 0x80
 _WHOLE_TEXT = _FIN | Opcode.TEXT
+_WHOLE_PONG = _FIN | Opcode.PONG
 _CONTROL = 0x08
 
 _LENGTH_16 = Struct(">BBH").pack
 _LENGTH_64 = Struct(">BBQ").pack
 _CODE = Struct(">H").pack
-PING = bytes((_FIN | Opcode.PING, 0))
 _OPCODES = frozenset(Opcode)
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 # Not the root's level: at DEBUG the parser would log what people send.
@@ -163,6 +163,9 @@ def receive(
         messages.append(Text(text))
         at = after
     if at == end:
+        return messages, None
+    if data[at] == _WHOLE_PONG and 6 <= end - at < 132 and end - at == 6 + (data[at + 1] ^ _MASKED):
+        messages.append(Pong(bytes(apply_mask(data[at + 6 :], data[at + 2 : at + 6]))))
         return messages, None
     # Whatever the fast path does not take, faults included, is told in one place.
     inbound = Inbound(max_bytes, inflates=inflates)

@@ -255,8 +255,13 @@ class Hub:
                     connection.turn = turn
                     if newcomers and connection in newcomers:
                         self._send_rest(connection, items, newcomers[connection])
+                    elif cohort.lanes and not connection.takes_more():
+                        self._drop_behind(connection, items, parts, 0)
+                        continue
                     elif (sent := connection.write(frames)) < size:
                         self._drop_behind(connection, items, parts, sent)
+                    elif cohort.lanes:
+                        connection.note_sent(size)
                     deliveries += count
                     sends += 1
                     if not sends % SENDS_PER_TURN:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.wire import Position
 from gateway import frames
 from gateway.forms import Form
-from gateway.frames import Binary, Closing, Fault, Inbound, Ping, Text
+from gateway.frames import Binary, Closing, Fault, Inbound, Ping, Pong, Text
 from gateway.hub import Hub
 from gateway.protocol import Refusal
 from gateway.wheel import Wheel
@@ -13,6 +13,9 @@ from gateway.wired import Wired
 
 TURN_MESSAGES = 64
 TOO_SLOW = 4408
+PING = frames.ping_frame(b"")
+MARK_DATA = b"read"  # in pings among newest values, which are to be answered when all before was read
+MARK = frames.ping_frame(MARK_DATA)
 
 
 class Peer(Wired):
@@ -41,6 +44,17 @@ class Peer(Wired):
     def send_away(self, wait_s: float) -> None:
         self.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
 
+    def note_sent(self, size: int) -> None:
+        super().note_sent(size)
+        if self._gauge and self._gauge.wants_mark and not (self.behind and self.behind.control):
+            self._gauge.mark()
+            self._work().control = MARK
+            self.hub.later(self.pump)  # this may be in the middle of it
+
+    def _heed_pong(self, data: bytes) -> None:
+        if self._gauge and data == MARK_DATA:
+            self._gauge.answer()
+
     def give_up(self, position: Position | None) -> None:
         self.close(TOO_SLOW, f"too slow, resume after {position}" if position else "too slow")
 
@@ -53,9 +67,13 @@ class Peer(Wired):
                 self.close(frames.POLICY, "a message took too long to come")
                 return
         if self._quiet == deadlines.ping:
-            self.interpose(frames.PING)
+            self.interpose(PING)
         elif self._quiet >= deadlines.ping + deadlines.pong and (not self.has_unread or self.is_unheard):
             # It has the ping and says nothing, or is not there; else it has yet to read so far.
+            if self._gauge and self._gauge.is_held:
+                self.hub.counts["stalled"] += 1
+                self.give_up(self.behind.past.position if self.behind and self.behind.past else None)
+                return
             self.hub.counts["unheard"] += 1
             self.close(frames.GOING_AWAY, "no pong came")
 
@@ -92,6 +110,8 @@ class Peer(Wired):
                     self.command(Refusal(None, "bad_request", "want text, not binary"))
             elif isinstance(message, Ping):
                 self.interpose(frames.pong_frame(message.data))
+            elif isinstance(message, Pong):
+                self._heed_pong(message.data)
             elif isinstance(message, Closing | Fault):
                 self.close(message.code, message.reason if isinstance(message, Fault) else "")
         while not self._rest and self._inbound is not None and self._inbound.has_more:

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import termios
+import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from gevent.hub import get_hub
 from broker.wire import Position
 from gateway.connection import Behind, Connection
 from gateway.forms import Form
+from gateway.gauge import PAUSE_S, Gauge
 from gateway.hub import Hub
 from gateway.wheel import Wheel
 
@@ -39,12 +41,14 @@ CLOSING_S = 5.0  # for the peer to take what we said last, and end
 class Wired(Connection):
     """See `Connection`. Everything here runs in the event loop and never waits."""
 
-    __slots__ = ("_deadline", "_fd", "_quiet", "_watcher", "_wheel")
+    __slots__ = ("_deadline", "_fd", "_gauge", "_pause", "_quiet", "_watcher", "_wheel")
 
     def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel) -> None:
         super().__init__(hub, form)
         self._fd = fd
         self._wheel = wheel
+        self._gauge: Gauge | None = None  # once it gets newest values
+        self._pause: Any = None  # a timer, while it gets none
         self._quiet = 0  # looks in a row that found nothing come
         wheel.add(fd, self)
         self._deadline: Any = None  # a timer, once we have ended and wait for the peer to
@@ -84,6 +88,35 @@ class Wired(Connection):
 
     def await_room(self) -> None:
         self._watch(self._watched | WRITE)
+
+    def takes_more(self) -> bool:
+        gauge = self._gauge
+        if gauge is None:
+            return True
+        if gauge.is_held:
+            return False
+        if not gauge.needs_look or gauge.look(_room(self._fd), time.monotonic()):
+            return True
+        if self._pause is None:
+            self._pause = get_hub().loop.timer(PAUSE_S)
+            self._pause.start(self._try_again)
+        return False
+
+    def note_sent(self, size: int) -> None:
+        if self._gauge is None:
+            self._gauge = Gauge()
+        self._gauge.note(size)
+
+    def _try_again(self) -> None:
+        self._end_pause()
+        if not self.has_ended:
+            self._on_ready(WRITE)
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.stop()
+            self._pause.close()
+            self._pause = None
 
     # The socket
 
@@ -219,6 +252,7 @@ class Wired(Connection):
             return
         self.hub.remove(self)
         self._wheel.discard(self._fd)
+        self._end_pause()
         for watcher in (self._watcher, self._deadline):
             if watcher is not None:
                 watcher.stop()
@@ -246,6 +280,13 @@ def _unheard_s(fd: int) -> float:
     with _borrowed(fd) as sock:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
     return float(struct.unpack_from("=I", info, 56)[0]) / 1000
+
+
+def _room(fd: int) -> int:
+    """Bytes that the peer's kernel said it has room for. Source: linux/tcp.h, tcpi_snd_wnd (Linux 5.4)."""
+    with _borrowed(fd) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+    return int(struct.unpack_from("=I", info, 228)[0]) if len(info) >= 232 else 0
 
 
 def _make_room(fd: int, size: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gateway import frames
 from gateway.forms import NATIVE
 from gateway.frames import close_frame
-from gateway.peer import Peer
+from gateway.peer import PING, Peer
 from gateway.wheel import TICKS, Wheel
 from tests.support.flow import Flow
 
@@ -137,7 +137,7 @@ def stuff(line: Line) -> None:
 def test_a_silent_client_is_asked_and_one_that_answers_stays(line: Line) -> None:
     for _ in range(3):
         line.look(12)
-        assert line.read() == frames.PING
+        assert line.read() == PING
         line.peer.receive_bytes(b"")
         line.far.sendall(bytes((0x8A, 0x80, 0, 0, 0, 0)))
         line.peer._quiet = 0  # what the event loop does when the pong is there
@@ -149,7 +149,7 @@ def test_a_client_that_does_not_answer_is_closed(line: Line) -> None:
     assert not line.peer.has_ended
     line.look()
     assert line.peer.has_ended
-    assert line.read_to_end() == frames.PING + close_frame(frames.GOING_AWAY, "no pong came")
+    assert line.read_to_end() == PING + close_frame(frames.GOING_AWAY, "no pong came")
     assert line.flow.hub.counts["unheard"] == 1
 
 
@@ -158,7 +158,7 @@ def test_a_client_that_is_sent_much_is_asked_all_the_same(line: Line) -> None:
         line.flow.publish("a")
         line.flow.flush()
         line.look()
-    assert line.read().endswith(frames.PING)
+    assert line.read().endswith(PING)
 
 
 def test_one_that_reads_nothing_is_given_up_with_its_position(line: Line) -> None:
