@@ -14,9 +14,15 @@ class Step(Struct, frozen=True):
     say: str  # one text message; empty for none
     until: str  # what the answer has in it
 
+    def about(self, topic: str, number: int = 1) -> Step:
+        say, until = (
+            text.replace("{topic}", topic).replace("{id}", str(number)) for text in (self.say, self.until)
+        )
+        return Step(say, until)
+
 
 class Dialect(Struct, frozen=True):
-    """In each text `{topic}` stands for the topic."""
+    """In each text `{topic}` stands for the topic, and `{id}` for the number of the subscription."""
 
     request: str  # of the handshake, whole
     greeting: tuple[Step, ...]  # from there on, until the connection is of use
@@ -32,6 +38,6 @@ def upgrade(path: str, subprotocol: str = "") -> str:
 PENSTOCK = Dialect(
     request=upgrade("/ws", "penstock.v1"),
     greeting=(Step("", '{"welcome"'),),
-    subscribe=Step('{"subscribe":"{topic}","id":1}', '{"reply":1,"ok"'),
-    unsubscribe=Step('{"unsubscribe":"{topic}","id":2}', '{"reply":2,"ok"'),
+    subscribe=Step('{"subscribe":"{topic}","id":{id}}', '{"reply":{id},"ok"'),
+    unsubscribe=Step('{"unsubscribe":"{topic}","id":{id}}', '{"reply":{id},"ok"'),
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from deploy.load import crowd, names
+from deploy.load.browsers import Connect, Done
 from deploy.load.figure import Figure
 from deploy.load.names import FANOUT_CLIENTS, LATENCY_CLIENTS, LATENCY_RATE, idling, streamed
 from deploy.load.program import program
@@ -59,15 +60,15 @@ def idle(opening: Opening, topic: str, connections: int, *, own: bool = False) -
     what = idling(connections, own=own)
     with opening() as server, program("deploy.load.crowd") as first, program("deploy.load.crowd") as browsers:
 
-        def connect(count: int) -> crowd.Connect:
-            return crowd.Connect(server.host, server.port, count, server.dialect, topic)
+        def connect(count: int) -> Connect:
+            return Connect(server.host, server.port, count, server.dialect, topic)
 
-        first.ask(connect(WARM_UP_CONNECTIONS), crowd.Done)
-        first.ask(crowd.Subscribe(topic, own), crowd.Done)
+        first.ask(connect(WARM_UP_CONNECTIONS), Done)
+        first.ask(crowd.Subscribe(topic, own), Done)
         memory, began_s = server.costs.memory_bytes(), server.costs.cpu_s()
-        browsers.ask(connect(connections), crowd.Done)
+        browsers.ask(connect(connections), Done)
         connected_s = server.costs.cpu_s()
-        browsers.ask(crowd.Subscribe(topic, own), crowd.Done)
+        browsers.ask(crowd.Subscribe(topic, own), Done)
         subscribed_s = server.costs.cpu_s()
         each = (server.costs.memory_bytes() - memory) / connections
         connect_us = (connected_s - began_s) / connections * 1e6

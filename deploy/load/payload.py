@@ -16,6 +16,14 @@ def payload(number: int, time_ns: int) -> bytes:
     return b'{"pad":"%b","t":"%019d","n":"%09d"}' % (_PAD, time_ns, number)
 
 
+def spread(number: int, count: int) -> int:
+    """On which of so many topics an event goes: all get as much, in an order without a pattern.
+
+    Fibonacci hashing. Source: Knuth, The Art of Computer Programming, volume 3, section 6.4.
+    """
+    return (number * 2654435769 % 2**32) * count >> 32
+
+
 def ending(number: int) -> bytes:
     """With what the event ends, whatever a protocol adds behind it."""
     return b'"n":"%09d"}' % number

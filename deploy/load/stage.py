@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deploy.load import crowd, stream
+from deploy.load.browsers import Connect, Done
 from deploy.load.program import Program, program
 from deploy.load.server import Server
 
@@ -148,7 +149,7 @@ class Stage:
 @contextmanager
 def staged(server: Server, topic: str, clients: int, pause_s: float = LOOK_EVERY_S) -> Iterator[Stage]:
     with program("deploy.load.crowd") as browsers:
-        connect = crowd.Connect(server.host, server.port, clients, server.dialect, topic)
-        browsers.ask(connect, crowd.Done)
-        browsers.ask(crowd.Subscribe(topic), crowd.Done)
+        connect = Connect(server.host, server.port, clients, server.dialect, topic)
+        browsers.ask(connect, Done)
+        browsers.ask(crowd.Subscribe(topic), Done)
         yield Stage(server, browsers, topic, clients, pause_s)

@@ -22,9 +22,11 @@ from tests.bench.ours import FLOOR, NAME, penstock, python_floor
 from tests.bench.peers import PEERS
 from tests.bench.peers.peer import LeftOut
 from tests.bench.targets import TARGETS
+from tests.bench.topics import topics
 
 TOPIC = "bench/load"
-BENCHES = ("fanout", "latency", "idle", "ingest")
+BENCHES = ("fanout", "latency", "idle", "topics", "ingest")
+WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
 Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
 
@@ -43,6 +45,8 @@ def finding(*, is_quick: bool) -> Finding:
             yield from loads.idle(opening, TOPIC, connections)
             if server == NAME:
                 yield from loads.idle(opening, TOPIC, connections, own=True)
+        elif bench == "topics" and server in WITH_TOPICS:
+            yield from topics(opening, TOPIC, rounds)
         elif bench == "ingest" and server == NAME:
             yield ingest(2.0 if is_quick else 5.0)
 

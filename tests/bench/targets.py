@@ -1,4 +1,4 @@
-"""What Penstock wants to reach, beside the others and by itself. Pure."""
+"""What Penstock wants to reach, beside the others and by itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from deploy.load.names import (
     idling,
     streamed,
 )
+from tests.bench import topics
 from tests.bench.comparison import Target
 
 INGEST, TAKEN_IN = "one producer, durable at `process`", "taken in"
@@ -40,5 +41,6 @@ TARGETS = (
     Target("latency", _LATENCY, P99, at_most=5),
     Target("idle", _IDLE, MEMORY, at_most=1_200),
     Target("idle", _IDLE, CPU_CONNECT, at_most=200),
+    Target("topics", topics.LOAD, CPU, at_most=8),
     Target("ingest", INGEST, TAKEN_IN, at_least=60_000),
 )

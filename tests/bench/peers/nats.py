@@ -19,8 +19,8 @@ DIALECT = Dialect(
         Step("", "INFO {"),
         Step('CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n', "PONG\r\n"),
     ),
-    subscribe=Step("SUB {topic} 1\r\nPING\r\n", "PONG\r\n"),
-    unsubscribe=Step("UNSUB 1\r\nPING\r\n", "PONG\r\n"),
+    subscribe=Step("SUB {topic} {id}\r\nPING\r\n", "PONG\r\n"),
+    unsubscribe=Step("UNSUB {id}\r\nPING\r\n", "PONG\r\n"),
 )
 
 

@@ -8,52 +8,46 @@ import time
 from collections.abc import Callable
 
 from deploy.load.dialect import upgrade
-from deploy.load.payload import PAYLOAD_BYTES, payload
+from deploy.load.payload import PAYLOAD_BYTES, payload, spread
 from deploy.load.program import serve
 from deploy.load.stream import LATE_MAX_S, Publish, Published, paced
 
-Link = Callable[[socket.socket, str], Callable[[bytes], None]]
+Send = Callable[[bytes, bytes], None]  # topic, payload
 IN_FLIGHT_MAX = 64  # requests that wait for their answer
 
 
-def nats(link: socket.socket, topic: str) -> Callable[[bytes], None]:
+def nats(link: socket.socket) -> Send:
     """NATS's own protocol. Source: docs.nats.io, client protocol."""
     link.sendall(b'CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n')
     _until(link, b"PONG\r\n")
-    head = b"PUB %b %d\r\n" % (topic.encode(), PAYLOAD_BYTES)
-    return lambda event: link.sendall(head + event + b"\r\n")
+    return lambda topic, event: link.sendall(b"PUB %b %d\r\n%b\r\n" % (topic, PAYLOAD_BYTES, event))
 
 
-def lines(link: socket.socket, topic: str) -> Callable[[bytes], None]:
-    """A line an event, for the servers of this folder: topic, space, payload."""
-    head = topic.encode() + b" "
-    return lambda event: link.sendall(head + event + b"\n")
+def lines(link: socket.socket) -> Send:
+    """A line an event, for the servers of this folder."""
+    return lambda topic, event: link.sendall(b"%b %b\n" % (topic, event))
 
 
-def frames(link: socket.socket, topic: str) -> Callable[[bytes], None]:
+def frames(link: socket.socket) -> Send:
     """The same in WebSocket messages, for a server whose event loop knows nothing else."""
     link.sendall(upgrade("/publish").encode())
     _until(link, b"\r\n\r\n")
-    head = topic.encode() + b" "
 
-    def send(event: bytes) -> None:
-        message = head + event
+    def send(topic: bytes, event: bytes) -> None:
+        message = b"%b %b" % (topic, event)
         link.sendall(b"\x81\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message)
 
     return send
 
 
-def http(link: socket.socket, topic: str) -> Callable[[bytes], None]:
+def http(link: socket.socket) -> Send:
     """POST on one kept connection; a few are under way at a time."""
-    head = (
-        f"POST /pub/{topic} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {PAYLOAD_BYTES}\r\n\r\n"
-    ).encode()
+    head = b"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % PAYLOAD_BYTES
     in_flight = 0
 
-    def send(event: bytes) -> None:
+    def send(topic: bytes, event: bytes) -> None:
         nonlocal in_flight
-        link.sendall(head + event)
+        link.sendall(b"POST /pub/%b HTTP/1.1\r\n%b%b" % (topic, head, event))
         in_flight += 1
         while in_flight >= IN_FLIGHT_MAX:
             in_flight -= link.recv(65536).count(b"HTTP/1.1 ")
@@ -61,7 +55,12 @@ def http(link: socket.socket, topic: str) -> Callable[[bytes], None]:
     return send
 
 
-LINKS: dict[str, Link] = {"nats": nats, "lines": lines, "frames": frames, "http": http}
+LINKS: dict[str, Callable[[socket.socket], Send]] = {
+    "nats": nats,
+    "lines": lines,
+    "frames": frames,
+    "http": http,
+}
 
 
 def _until(link: socket.socket, word: bytes) -> None:
@@ -73,29 +72,19 @@ def _until(link: socket.socket, word: bytes) -> None:
 
 
 class Producer:
-    def __init__(self, link: Link, port: int) -> None:
-        self._link = link
+    def __init__(self, link: Callable[[socket.socket], Send], port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(LATE_MAX_S)  # whoever takes nothing for so long is not waited for
-        self._topic = ""
-        self._send: Callable[[bytes], None]
+        self._send = link(self._socket)
 
     def obey(self, request: Publish) -> Published:
-        if request.topic != self._topic:
-            assert not self._topic, "a link has one topic"
-            self._topic, self._send = request.topic, self._link(self._socket, request.topic)
-        sent = 0
+        topics = request.names()
 
         def send(number: int) -> None:
-            nonlocal sent
-            self._send(payload(number, time.monotonic_ns()))
-            sent += 1
+            self._send(topics[spread(number, len(topics))], payload(number, time.monotonic_ns()))
 
-        try:
-            return paced(request.first, request.count, request.rate, send)
-        except TimeoutError:
-            return Published(sent, request.count / request.rate + LATE_MAX_S, time.monotonic_ns())
+        return paced(request.first, request.count, request.rate, send)
 
 
 if __name__ == "__main__":
