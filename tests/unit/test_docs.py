@@ -22,6 +22,7 @@ from broker import wire
 from broker.ingest import Reason
 from broker.settings import BrokerSettings, load
 from gateway import frames, protocol
+from gateway.peer import TOO_SLOW
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
 from tests.support.docs import DOCS, PAGES, PROTOCOL, blocks, first_cells, lines, prose, rows
