@@ -46,6 +46,9 @@ class Peer(Wired):
 
     def note_sent(self, size: int) -> None:
         super().note_sent(size)
+        self._mark()
+
+    def _mark(self) -> None:
         if self._gauge and self._gauge.wants_mark and not (self.behind and self.behind.control):
             self._gauge.mark()
             self._work().control = MARK
@@ -54,6 +57,7 @@ class Peer(Wired):
     def _heed_pong(self, data: bytes) -> None:
         if self._gauge and data == MARK_DATA:
             self._gauge.answer()
+            self._mark()  # or who was sent much since that ping would be held for ever
 
     def give_up(self, position: Position | None) -> None:
         self.close(TOO_SLOW, f"too slow, resume after {position}" if position else "too slow")

@@ -52,6 +52,19 @@ def test_a_flush_that_is_larger_goes_whole() -> None:
     assert made.is_held
 
 
+def test_who_was_sent_much_since_the_ping_is_pinged_again_at_once() -> None:
+    made = gauge(answers=True)
+    made.note(MARK_BYTES)
+    made.mark()
+    made.note(10 * HOLD_BYTES)
+    made.note(EVENT)
+    made.answer()
+    assert made.is_held and made.wants_mark
+    made.mark()
+    made.answer()
+    assert not made.is_held
+
+
 def test_who_never_answered_is_not_held() -> None:
     made = gauge(answers=False)
     made.note(HOLD_BYTES)
