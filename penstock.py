@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from broker.errors import BadSetting, ControlTimeout, PenstockError
+from deploy.load.errors import Unreachable
 
 EXIT_FAILURE, EXIT_UNREACHABLE, EXIT_BAD_SETTINGS, EXIT_INTERRUPTED = 1, 69, 78, 130
 
@@ -131,8 +132,107 @@ def lines(topic: str) -> None:
     sys.exit(main(["--topic", topic]))
 
 
+PARTS = ("fanout", "latency", "idle")
+
+
+@cli.command()
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8101",
+    show_default=True,
+    help="A gateway: its own port, or a shared one.",
+)
+@click.option(
+    "--admin",
+    multiple=True,
+    default=["http://127.0.0.1:9101"],
+    show_default=True,
+    help="Admin port of that gateway; repeated for each that shares the port. Tells CPU and memory.",
+)
+@click.option("--push", default="tcp://127.0.0.1:5558", show_default=True, help="The broker's push port.")
+@click.option(
+    "--broker-admin", default="http://127.0.0.1:9100", show_default=True, help="The broker's admin port."
+)
+@click.option(
+    "--only", multiple=True, type=click.Choice(PARTS), help="This part; may be repeated.  [default: all]"
+)
+@click.option(
+    "--clients",
+    default=1_000,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="On one topic, in fanout.",
+)
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    default=[20, 200, 1_000],
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Events a second in fanout; may be repeated.",
+)
+@click.option(
+    "--seconds",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.5, 20),
+    help="Of a load, of which three run.",
+)
+@click.option(
+    "--connections",
+    default=2_000,
+    show_default=True,
+    type=click.IntRange(1, 20_000),
+    help="That wait, in idle.",
+)
+@click.option("--json", "is_json", is_flag=True, help="JSON on stdout, when all is done.")
+def bench(
+    url: str,
+    admin: tuple[str, ...],
+    push: str,
+    broker_admin: str,
+    only: tuple[str, ...],
+    clients: int,
+    rates: tuple[int, ...],
+    seconds: float,
+    connections: int,
+    is_json: bool,
+) -> None:
+    """Measure a set that runs: fan-out, latency, memory.
+
+    Takes about half a minute. It publishes on topics below bench, which are in the log then as any others
+    are. What else the set does meanwhile is measured with it.
+
+    \b
+    fanout   clients on one topic, at rising rates: CPU a delivery, what is delivered, latency
+    latency  100 clients at 1,000 events a second, each of which is waited for
+    idle     connections that subscribe and wait: memory, and the CPU of a connect
+
+    \b
+    Example:
+      penstock bench
+      penstock bench --only fanout --rate 100 --json
+    """
+    import msgspec
+
+    from deploy.load.running import Running, bench
+
+    figures = bench(
+        Running(url.rstrip("/"), push, tuple(each.rstrip("/") for each in admin), broker_admin.rstrip("/")),
+        only or PARTS,
+        clients=clients,
+        rates=sorted(rates),
+        seconds=seconds,
+        connections=connections,
+        say=lambda text: click.echo(text, err=is_json),
+    )
+    if is_json:
+        click.echo(msgspec.json.format(msgspec.json.encode({"figures": figures})))
+
+
 def main() -> None:
-    """Exits with 0, 1 failure, 2 usage, 69 broker out of reach, 78 bad settings, 130 interrupted."""
+    """Exits with 0, 1 failure, 2 usage, 69 somebody out of reach, 78 bad settings, 130 interrupted."""
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:  # what click makes of KeyboardInterrupt
@@ -152,7 +252,7 @@ def main() -> None:
 def _exit_code(error: PenstockError) -> int:
     if isinstance(error, BadSetting):
         return EXIT_BAD_SETTINGS
-    return EXIT_UNREACHABLE if isinstance(error, ControlTimeout) else EXIT_FAILURE
+    return EXIT_UNREACHABLE if isinstance(error, ControlTimeout | Unreachable) else EXIT_FAILURE
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from deploy.load.dialect import Dialect, Step
+from deploy.load.errors import Failed
 
 AT_ONCE = 200  # connections on their way: the listener's backlog is 1,024
 STEP_DEADLINE_S = 60.0
@@ -39,6 +41,8 @@ class Browsers:
         self.buffer = bytearray(BUFFER_BYTES)
         self.dialect: Dialect  # from `connect` on
         self._poll = select.epoll()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def connect(self, request: Connect) -> None:
         self.dialect = request.dialect
@@ -61,7 +65,7 @@ class Browsers:
         """Each of these connections says its part; returns when all were answered.
 
         Raises:
-            AssertionError: one was not in time, or was closed.
+            Failed: one was not in time, or was closed.
         """
         for fd, step in steps.items():
             self.say(fd, step)
@@ -70,10 +74,12 @@ class Browsers:
         deadline_s = time.monotonic() + STEP_DEADLINE_S
         while heard:
             word = words[next(iter(heard))]
-            assert time.monotonic() < deadline_s, f"{len(heard)} connections got no {word!r}"
+            if time.monotonic() > deadline_s:
+                raise Failed(f"{len(heard)} connections got no {word!r}")
             for fd in self.ready(1):
                 count = self.take(fd)
-                assert count, f"a connection was closed before its {word!r}"
+                if not count:
+                    raise Failed(f"a connection was closed before its {word!r}: {heard.get(fd, b'')!r}")
                 if fd in heard:
                     heard[fd] += self.buffer[:count]
                     if words[fd] in heard[fd]:

@@ -40,7 +40,8 @@ class Received(Struct):
     complete: int  # connections that got the last event
     lost: int  # connections that the server closed
     missed: int  # numbers that a watched connection lacks or has twice
-    rate: float  # events a second that a connection got, in the middle half of the time
+    mean: float  # events that a watched connection got
+    rate: float  # events a second, in the middle half of the time
     ended_ns: int  # the last read, by the monotonic clock
     p50_ms: float  # from the producer's call to a watched connection's read
     p99_ms: float
@@ -86,7 +87,8 @@ class Crowd:
         while tails and time.monotonic() < deadline_s:
             if request.pause_s:
                 pause.wait(request.pause_s)
-            for fd in ready(0.5):
+            came = ready(0.5)
+            for fd in came:
                 count = take(fd)
                 if not count:
                     lost += 1
@@ -105,9 +107,9 @@ class Crowd:
                         tail = (tails[fd] + buffer[:count])[-tail_bytes:]
                     if last in tail:
                         del tails[fd]
-                        ended_ns = time.monotonic_ns()
                     else:
                         tails[fd] = tail
+            ended_ns = time.monotonic_ns() if came else ended_ns
         expected = list(range(self._seen + 1, request.last + 1))
         self._seen = request.last
         late_ns.sort()
@@ -116,6 +118,7 @@ class Crowd:
             complete=len(everybody) - lost - len(tails),
             lost=lost,
             missed=sum(_difference(expected, got) for got in numbers.values()),
+            mean=sum(map(len, numbers.values())) / max(1, len(watched)),
             rate=sum(rates) / max(1, len(rates)),
             ended_ns=ended_ns,
             p50_ms=quantile_ms(late_ns, 0.5),

@@ -19,33 +19,41 @@ Opening = Callable[[], AbstractContextManager[Server]]
 Found = Sequence[Figure]  # of one server under one load
 
 
-def fanout(opening: Opening, topic: str, rates: Sequence[int], rounds: Rounds) -> Iterator[Found]:
+def fanout(
+    opening: Opening, topic: str, rates: Sequence[int], rounds: Rounds, clients: int = FANOUT_CLIENTS
+) -> Iterator[Found]:
     """All on one topic, at rising rates. After the first that is not sustained there is no other."""
     left = list(rates)
     may_fail = True  # once: something else may have held the machine
     while left:
-        with opening() as server, staged(server, topic, FANOUT_CLIENTS) as stage:
+        with opening() as server, staged(server, topic, clients) as stage:
             while left:
                 try:
-                    load = stage.best(left[0], rounds, by=lambda load: load.cpu_us)
+                    load = stage.best(left[0], rounds, by=_cost)
                 except Saturated as saturated:
                     if may_fail:
                         may_fail = False
                         break  # what is under way would be counted with the next
                     for rate in left:
-                        what = streamed(FANOUT_CLIENTS, rate)
+                        what = streamed(clients, rate)
                         yield [_figure("fanout", what, server, names.CPU, "µs", None, str(saturated))]
                     return
                 may_fail = True
-                yield list(_figures("fanout", streamed(FANOUT_CLIENTS, left.pop(0)), server, load))
+                yield list(_figures("fanout", streamed(clients, left.pop(0)), server, load))
 
 
-def latency(opening: Opening, topic: str, rounds: Rounds) -> Iterator[Found]:
+def _cost(load: Load) -> float:
+    return load.received.p99_ms if load.cpu_s is None else load.cpu_s
+
+
+def latency(
+    opening: Opening, topic: str, rounds: Rounds, clients: int = LATENCY_CLIENTS, rate: int = LATENCY_RATE
+) -> Iterator[Found]:
     """From the producer's call to the browser's read, which waits for it."""
-    what = streamed(LATENCY_CLIENTS, LATENCY_RATE)
-    with opening() as server, staged(server, topic, LATENCY_CLIENTS, pause_s=0) as stage:
+    what = streamed(clients, rate)
+    with opening() as server, staged(server, topic, clients, pause_s=0) as stage:
         try:
-            received = stage.best(LATENCY_RATE, rounds, by=lambda load: load.received.p99_ms).received
+            received = stage.best(rate, rounds, by=lambda load: load.received.p99_ms).received
         except Saturated as saturated:
             yield [_figure("latency", what, server, names.P50, "ms", None, str(saturated))]
             return
@@ -59,18 +67,21 @@ def idle(opening: Opening, topic: str, connections: int, *, own: bool = False) -
     """What it costs to hold connections that subscribe and then wait; with `own` each to another topic."""
     what = idling(connections, own=own)
     with opening() as server, program("deploy.load.crowd") as first, program("deploy.load.crowd") as browsers:
+        costs = server.costs
+        if costs is None:
+            return
 
         def connect(count: int) -> Connect:
             return Connect(server.host, server.port, count, server.dialect, topic)
 
         first.ask(connect(WARM_UP_CONNECTIONS), Done)
         first.ask(crowd.Subscribe(topic, own), Done)
-        memory, began_s = server.costs.memory_bytes(), server.costs.cpu_s()
+        memory, began_s = costs.memory_bytes(), costs.cpu_s()
         browsers.ask(connect(connections), Done)
-        connected_s = server.costs.cpu_s()
+        connected_s = costs.cpu_s()
         browsers.ask(crowd.Subscribe(topic, own), Done)
-        subscribed_s = server.costs.cpu_s()
-        each = (server.costs.memory_bytes() - memory) / connections
+        subscribed_s = costs.cpu_s()
+        each = (costs.memory_bytes() - memory) / connections
         connect_us = (connected_s - began_s) / connections * 1e6
         found = [
             _figure("idle", what, server, names.MEMORY, "bytes", each),
@@ -86,12 +97,13 @@ def _figures(bench: str, what: str, server: Server, load: Load) -> Iterator[Figu
     def figure(name: str, value: float, unit: str) -> Figure:
         return _figure(bench, what, server, name, unit, value)
 
-    yield figure(names.CPU, load.cpu_us, "µs")
-    if server.before:
-        both_us = (load.cpu_s + load.before_cpu_s) / load.deliveries * 1e6
-        yield figure(names.CPU_WITH_BROKER, both_us, "µs")
+    if load.cpu_s is not None:
+        yield figure(names.CPU, load.cpu_s / load.deliveries * 1e6, "µs")
+        if load.before_cpu_s is not None:
+            both_s = load.cpu_s + load.before_cpu_s
+            yield figure(names.CPU_WITH_BROKER, both_s / load.deliveries * 1e6, "µs")
+        yield figure(names.SHARE, load.cpu_s / load.took_s * 100, "%")
     yield figure(names.DELIVERED, load.delivered_per_s, "a second")
-    yield figure(names.SHARE, load.cpu_s / load.took_s * 100, "%")
     yield figure(names.P50, load.received.p50_ms, "ms")
     yield figure(names.P99, load.received.p99_ms, "ms")
     if load.sends:

@@ -8,7 +8,7 @@ LATENCY_CLIENTS, LATENCY_RATE = 100, 1_000
 IDLE_CONNECTIONS = 10_000
 
 CPU, CPU_WITH_BROKER = "CPU a delivery", "CPU a delivery with the broker's"
-DELIVERED, SHARE, P50, P99 = "delivered", "of a core", "p50", "p99"
+SHARE, DELIVERED, P50, P99 = "of a core", "delivered", "p50", "p99"
 A_SEND, INTERVAL = "deliveries a send", "between flushes"
 MEMORY, CPU_CONNECT, CPU_SUBSCRIBE = "memory each", "CPU a connect", "CPU a subscribe"
 

@@ -18,6 +18,7 @@ import msgspec
 import psutil
 from msgspec import Struct
 
+from deploy.load.errors import Failed
 from deploy.parent import end_with_parent
 
 A = TypeVar("A", bound=Struct)
@@ -25,9 +26,16 @@ A = TypeVar("A", bound=Struct)
 _HERE = Path(__file__).resolve().parents[2]  # wherever this package stands, its modules are found again
 
 
+FAILED = b'{"failed":'
+
+
+class _Failure(Struct):
+    failed: str
+
+
 class Program:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._name, self._process = name, process
         self.pid = process.pid
 
     def ask(self, request: Struct, answer: type[A]) -> A:
@@ -40,10 +48,13 @@ class Program:
         self._process.stdin.flush()
 
     def answer(self, answer: type[A]) -> A:
-        """Every request is bounded in time by who serves it. Raises AssertionError: the program ended."""
+        """Every request is bounded in time by who serves it. Raises Failed."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"{self._process.args!r} ended"
+        if not line:
+            raise Failed(f"{self._name} ended")
+        if line.startswith(FAILED):
+            raise Failed(msgspec.json.decode(line, type=_Failure).failed)
         return msgspec.json.decode(line, type=answer)
 
 
@@ -58,7 +69,7 @@ def program(module: str, *args: str) -> Iterator[Program]:
         preexec_fn=end_with_parent,
     ) as process:
         try:
-            yield Program(process)
+            yield Program(module, process)
         finally:
             process.kill()
 
@@ -67,7 +78,12 @@ def serve(requests: Any, obey: Callable[[Any], Struct]) -> None:
     """Such a program's main loop; `requests` is what may come, a union of tagged structs."""
     decode = msgspec.json.Decoder(requests).decode
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(msgspec.json.encode(obey(decode(line))) + b"\n")
+        answer: Struct
+        try:
+            answer = obey(decode(line))
+        except (Failed, OSError) as error:
+            answer = _Failure(str(error))
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -50,13 +50,24 @@ class Admin:
         return int(self.metric("process_resident_memory_bytes"))
 
     def metric(self, name: str) -> float:
-        """Raises OSError: it does not answer. KeyError: it has no such metric."""
-        return self.metrics()[name]
-
-    def metrics(self) -> dict[str, float]:
+        """Over all its labels. Raises OSError: nobody answers there."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
             families = text_string_to_metric_families(answer.read().decode())
-            return {sample.name: sample.value for family in families for sample in family.samples}
+            samples = (sample for family in families for sample in family.samples)
+            return sum(sample.value for sample in samples if sample.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Of several, as one."""
+
+    all: tuple[Costs, ...]
+
+    def cpu_s(self) -> float:
+        return sum(each.cpu_s() for each in self.all)
+
+    def memory_bytes(self) -> int:
+        return sum(each.memory_bytes() for each in self.all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class Server:
     port: int
     dialect: Dialect
     publish: Callable[[Publish], Published]
-    costs: Costs
-    before: Costs | None = None  # what stands before it in the way of an event: the broker
-    counts: Admin | None = None  # who knows of how many sends and deliveries, if it does
+    costs: Costs | None  # None: nobody here knows
+    before: Costs | None = None  # of what stands before it in the way of an event: the broker
+    counts: tuple[Admin, ...] = ()  # who knows of how many sends, if anybody does
     host: str = "127.0.0.1"

@@ -7,6 +7,7 @@ elsewhere do not: the crowd looks every 5 ms, unless latency is what is measured
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from deploy.load import crowd, stream
 from deploy.load.browsers import Connect, Done
 from deploy.load.program import Program, program
-from deploy.load.server import Server
+from deploy.load.server import Costs, Server
 
 LOOK_EVERY_S = 0.005
 WARM_UP = 20  # events before the first measured one: caches fill, routes are found
@@ -28,24 +29,21 @@ class Load:
     """What came of one stream of events."""
 
     clients: int
-    rate: float  # a second, that was asked for
+    asked: int  # events
+    rate: float  # a second
     published: stream.Published
     received: crowd.Received
-    cpu_s: float  # of whoever sent it to the browsers
-    before_cpu_s: float  # of what stands before that
-    sends: float | None  # writes to sockets, where that is known
-    asked: int  # events
+    cpu_s: float | None  # of whoever sent it to the browsers
+    before_cpu_s: float | None  # of what stands before that
+    sends: float | None  # writes to sockets
 
     @property
     def deliveries(self) -> int:
         return self.asked * self.clients
 
     @property
-    def cpu_us(self) -> float:
-        return self.cpu_s / self.deliveries * 1e6
-
-    @property
     def lag_s(self) -> float:
+        """Of the last read behind the last event's publishing."""
         return (self.received.ended_ns - self.published.ended_ns) / 1e9
 
     @property
@@ -54,9 +52,9 @@ class Load:
 
     @property
     def delivered_per_s(self) -> float:
-        """What was published, where all of it came in time; else what came in the middle of the time."""
+        """What was published, where all of it came in time; else what came, over all the time that took."""
         if self.maybe_why():
-            return self.received.rate * self.clients
+            return self.received.mean * self.clients / self.took_s
         # The last event is published as that time ends.
         return (self.asked - 1) * self.clients / self.published.took_s
 
@@ -123,31 +121,37 @@ class Stage:
 
     def load(self, count: int, rate: float) -> Load:
         server = self._server
-        sends = server.counts.metric("penstock_sends_total") if server.counts else 0.0
-        before_s = server.before.cpu_s() if server.before else 0.0
-        cpu_s = server.costs.cpu_s()
+        sends, before_s, cpu_s = self._sends(), _cpu_s(server.before), _cpu_s(server.costs)
         first = self._published + 1
         self._published += count
         deadline_s = count / rate + stream.LATE_MAX_S + PATIENCE_S
         self._browsers.tell(crowd.Read(self._published, deadline_s, self._pause_s))
         published = server.publish(stream.Publish(self._topic, first, count, rate))
         received = self._browsers.answer(crowd.Received)
-        cpu_s = server.costs.cpu_s() - cpu_s
-        before_s = server.before.cpu_s() - before_s if server.before else 0.0
+        cpu_s, before_s = _cpu_s(server.costs) - cpu_s, _cpu_s(server.before) - before_s
         return Load(
             clients=self._clients,
+            asked=count,
             rate=rate,
             published=published,
             received=received,
-            cpu_s=cpu_s,
-            before_cpu_s=before_s,
-            sends=server.counts.metric("penstock_sends_total") - sends if server.counts else None,
-            asked=count,
+            cpu_s=cpu_s if server.costs else None,
+            before_cpu_s=before_s if server.before else None,
+            sends=self._sends() - sends if server.counts else None,
         )
+
+    def _sends(self) -> float:
+        return sum(each.metric("penstock_sends_total") for each in self._server.counts)
+
+
+def _cpu_s(costs: Costs | None) -> float:
+    return costs.cpu_s() if costs else 0.0
 
 
 @contextmanager
 def staged(server: Server, topic: str, clients: int, pause_s: float = LOOK_EVERY_S) -> Iterator[Stage]:
+    # Another one each time: what is still under way from before is not among what is counted.
+    topic = f"{topic}/{secrets.token_hex(2)}"
     with program("deploy.load.crowd") as browsers:
         connect = Connect(server.host, server.port, clients, server.dialect, topic)
         browsers.ask(connect, Done)

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from deploy.load import loads
+from deploy.load.errors import Failed
 from deploy.load.figure import Figure, line
 from deploy.load.loads import Found, Opening
 from deploy.load.names import FANOUT_RATES, IDLE_CONNECTIONS
@@ -24,7 +25,7 @@ from tests.bench.peers.peer import LeftOut
 from tests.bench.targets import TARGETS
 from tests.bench.topics import topics
 
-TOPIC = "bench/load"
+TOPIC = "bench"
 BENCHES = ("fanout", "latency", "idle", "topics", "ingest")
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
@@ -65,7 +66,7 @@ def measure(
                 for found in found_by(bench, server, servers[server]):
                     figures += found
                     print(line(found), flush=True)
-            except (LeftOut, AssertionError) as error:
+            except (LeftOut, Failed) as error:
                 if server not in PEERS:
                     raise  # of ours it is no finding but a fault
                 left_out[server] = str(error)

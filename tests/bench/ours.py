@@ -33,7 +33,7 @@ def penstock() -> Iterator[Server]:
             publish=lambda request: producer.ask(request, Published),
             costs=Processes((gateway.pid,)),
             before=Processes((broker.pid,)),
-            counts=Admin(gateway.address["admin"]),
+            counts=(Admin(gateway.address["admin"]),),
         )
 
 

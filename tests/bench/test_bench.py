@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from deploy.load.errors import Failed
 from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
-from deploy.load.names import CPU, CPU_WITH_BROKER
+from deploy.load.names import CPU, CPU_WITH_BROKER, DELIVERED, MEMORY
 from deploy.load.payload import PAYLOAD_BYTES, ending, payload, stamped
 from deploy.load.stage import staged
 from deploy.load.stream import Publish, Published
@@ -17,6 +23,8 @@ from tests.bench import __main__ as bench
 from tests.bench.comparison import Target, compare, summary, table
 from tests.bench.ours import penstock, python_floor
 from tests.bench.peers.peer import LeftOut
+from tests.support import processes
+from tests.support.processes import REPO, environment
 
 PORTION = payload(1, 10) + b"}\x81\x7e\x00\x99" + payload(2, 20)
 SAID = "saturates at 100/s (1 of 2 clients lack the last event)"
@@ -147,8 +155,54 @@ def test_who_cannot_be_had_is_left_out_with_the_reason(capsys: pytest.CaptureFix
 
 def test_what_goes_wrong_with_ours_is_not_left_out() -> None:
     def found_by(which: str, server: str, opening: Opening) -> Iterator[Found]:
-        raise AssertionError("the gateway ended")
+        raise Failed("the gateway ended")
         yield
 
-    with pytest.raises(AssertionError, match="the gateway ended"):
+    with pytest.raises(Failed, match="the gateway ended"):
         bench.measure(["fanout"], {"penstock": penstock}, found_by)
+
+
+# penstock bench
+
+
+def measured(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", "bench", *args],
+        cwd=REPO,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_set_that_runs_is_measured(tmp_path: Path) -> None:
+    with processes.broker(tmp_path) as broker, processes.gateway(tmp_path, broker) as gateway:
+        at = ["--url", gateway.address["url"], "--admin", gateway.address["admin"]]
+        at += ["--push", broker.address["push"], "--broker-admin", broker.address["admin"]]
+        few = ["--clients", "3", "--rate", "50", "--seconds", "0.5", "--connections", "20"]
+        found = measured(*at, *few, "--only", "fanout", "--only", "idle", "--json")
+    assert found.returncode == 0, found.stderr
+    figures = json.loads(found.stdout)["figures"]
+    names = {(each["bench"], each["load"], each["name"]) for each in figures}
+    assert {("fanout", "3 clients, 50/s", CPU), ("idle", "20 idle, one topic", MEMORY)} <= names
+    assert found.stderr.splitlines()[0].split()[:5] == ["fanout", "3", "clients,", "50/s", "penstock"]
+
+
+def test_a_set_whose_processes_say_nothing_of_themselves_is_measured_from_outside(tmp_path: Path) -> None:
+    with processes.broker(tmp_path) as broker, processes.gateway(tmp_path, broker) as gateway:
+        at = ["--url", gateway.address["url"], "--push", broker.address["push"]]
+        at += ["--admin", "http://127.0.0.1:1", "--broker-admin", "http://127.0.0.1:1"]
+        found = measured(*at, "--only", "fanout", "--clients", "3", "--rate", "50", "--seconds", "0.5")
+    assert found.returncode == 0, found.stderr
+    assert DELIVERED in found.stdout and CPU not in found.stdout
+
+
+@pytest.mark.parametrize("missing", ["--url", "--push"])
+def test_who_is_not_there_is_named(missing: str, tmp_path: Path) -> None:
+    with processes.broker(tmp_path) as broker, processes.gateway(tmp_path, broker) as gateway:
+        at = {"--url": gateway.address["url"], "--push": broker.address["push"]}
+        at[missing] = "tcp://127.0.0.1:1" if missing == "--push" else "http://127.0.0.1:1"
+        found = measured(*itertools.chain(*at.items()), "--only", "fanout", "--clients", "1")
+    assert found.returncode == 69
+    assert found.stderr.startswith("penstock: no ") and missing in found.stderr

@@ -10,7 +10,7 @@ from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
 from deploy.load.names import CPU, CPU_WITH_BROKER, DELIVERED, MEMORY, P50, P99
 from deploy.load.program import Program, program
-from deploy.load.server import Server
+from deploy.load.server import Costs, Server
 from deploy.load.stage import LAG_MAX_S, LOOK_EVERY_S, PATIENCE_S, Rounds
 from deploy.load.stream import LATE_MAX_S, Publish, Published
 from tests.bench.topics_crowd import Follow, Read, Received
@@ -44,7 +44,8 @@ class Load:
 
 
 class Stage:
-    def __init__(self, server: Server, browsers: Program, topic: str) -> None:
+    def __init__(self, server: Server, costs: Costs, browsers: Program, topic: str) -> None:
+        self._costs = costs
         self._server, self._browsers, self._topic = server, browsers, topic
         self._published = 0
 
@@ -53,22 +54,22 @@ class Stage:
         server, over_s = self._server, count / RATE
         first, self._published = self._published + 1, self._published + count
         before_s = server.before.cpu_s() if server.before else 0.0
-        cpu_s = server.costs.cpu_s()
+        cpu_s = self._costs.cpu_s()
         deadline_s = over_s + LATE_MAX_S + PATIENCE_S
         read = Read(first, self._published, changes, over_s, deadline_s, LOOK_EVERY_S)
         self._browsers.tell(read)
         published = server.publish(Publish(self._topic, first, count, RATE, TOPICS))
         received = self._browsers.answer(Received)
-        cpu_s = server.costs.cpu_s() - cpu_s
+        cpu_s = self._costs.cpu_s() - cpu_s
         return Load(published, received, cpu_s, server.before.cpu_s() - before_s if server.before else 0.0)
 
     def change(self, seconds: float) -> float:
         """CPU of a change, in seconds, while there are no events."""
         changes = int(CHANGES_PER_S * seconds)
-        cpu_s = self._server.costs.cpu_s()
+        cpu_s = self._costs.cpu_s()
         read = Read(1, 0, changes, seconds, seconds + PATIENCE_S, LOOK_EVERY_S)
         self._browsers.ask(read, Received)
-        return (self._server.costs.cpu_s() - cpu_s) / changes
+        return (self._costs.cpu_s() - cpu_s) / changes
 
 
 def topics(opening: Opening, topic: str, rounds: Rounds, clients: int = CLIENTS) -> Iterator[Found]:
@@ -79,13 +80,15 @@ def topics(opening: Opening, topic: str, rounds: Rounds, clients: int = CLIENTS)
                 bench="topics", load=LOAD, server=server.name, name=name, unit=unit, value=value, why=why
             )
 
-        empty = server.costs.memory_bytes()
+        costs = server.costs
+        assert costs is not None
+        empty = costs.memory_bytes()
         browsers.ask(Connect(server.host, server.port, clients, server.dialect, topic), Done)
-        cpu_s = server.costs.cpu_s()
+        cpu_s = costs.cpu_s()
         browsers.ask(Follow(topic, TOPICS, EACH), Done)
-        subscribe_s = (server.costs.cpu_s() - cpu_s) / (clients * EACH)
-        memory = (server.costs.memory_bytes() - empty) / clients
-        stage = Stage(server, browsers, topic)
+        subscribe_s = (costs.cpu_s() - cpu_s) / (clients * EACH)
+        memory = (costs.memory_bytes() - empty) / clients
+        stage = Stage(server, costs, browsers, topic)
         stage.load(WARM_UP, changes=0)
         change_s = stage.change(rounds.seconds)
         loads = [

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import penstock
 from broker.errors import BadSetting, ControlTimeout, PenstockError
+from deploy.load.errors import Unreachable
 from tests.support.processes import REPO
 
 
@@ -28,6 +29,8 @@ def test_every_subcommand_shows_an_example(name: str) -> None:
         pytest.param(["up", "--gateways", "0"], "--gateways", id="out of range"),
         pytest.param(["up", "--folder", "/nowhere"], "/nowhere", id="no such folder"),
         pytest.param(["gateway", "--port", "http"], "--port", id="not a number"),
+        pytest.param(["bench", "--clients", "10001"], "--clients", id="more than a bench puts on"),
+        pytest.param(["bench", "--only", "nothing"], "--only", id="no such part"),
     ],
 )
 def test_a_wrong_use_is_named(args: list[str], named: str) -> None:
@@ -41,6 +44,7 @@ def test_a_wrong_use_is_named(args: list[str], named: str) -> None:
     [
         pytest.param(BadSetting("port: 70000 is over 65535"), 78, id="bad setting"),
         pytest.param(ControlTimeout("tcp://127.0.0.1:5557", 2.0), 69, id="broker out of reach"),
+        pytest.param(Unreachable("gateway", "http://here", "--url"), 69, id="nobody to measure"),
         pytest.param(PenstockError("the log is held"), 1, id="any other of ours"),
         pytest.param(KeyboardInterrupt(), 130, id="interrupted"),
         pytest.param(click.UsageError("no"), 2, id="usage"),

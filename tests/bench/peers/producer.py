@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from deploy.load.dialect import upgrade
+from deploy.load.errors import Failed
 from deploy.load.payload import PAYLOAD_BYTES, payload, spread
 from deploy.load.program import serve
 from deploy.load.stream import LATE_MAX_S, Publish, Published, paced
@@ -67,7 +68,8 @@ def _until(link: socket.socket, word: bytes) -> None:
     heard = b""
     while word not in heard:
         more = link.recv(65536)
-        assert more, f"closed before {word!r}"
+        if not more:
+            raise Failed(f"closed before {word!r}")
         heard += more
 
 
