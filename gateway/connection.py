@@ -411,7 +411,7 @@ class Connection(ABC):
                         self._work().told += self._objects([gap], cut.wanted.id)
             self._wake(page)
 
-        hub.log.replay(texts, at.seq, at.seq + 1, done)
+        hub.log.replay(texts, at.seq, at.seq, done)  # of no stretch: where the log stands now
         return None
 
     def _ask_history(self, cut: Cut, at: Position) -> None:

@@ -25,8 +25,7 @@ from broker.errors import ControlError, MalformedFrames
 from broker.wire import BEAT_TOPIC, SYNC_PREFIX
 from gateway.event import Event
 from gateway.hub import Hub
-from gateway.links import ControlLink
-from gateway.log import events_of
+from gateway.links import ControlLink, events_of
 from gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,9 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub
 
 from broker import control
-from broker.errors import ControlError, ControlTimeout
+from broker.errors import ControlError, ControlTimeout, MalformedFrames
+from broker.wire import unpack_records
+from gateway.event import Event
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,21 @@ class ControlLink:
         self._waiting[request_id] = _Waiting(done, _DECODE[type(request)], deadline, timeout_s)
         self._look_again()
 
+    def read(
+        self, request: control.AnyRequest, done: Callable[[Page | ControlError, Sequence[Event]], None]
+    ) -> None:
+        """As `ask`, with the records as events. Records that are none are a `bad_answer`, too."""
+
+        def answer(page: Page | ControlError, records: bytes) -> None:
+            try:
+                events = list(events_of(records))
+            except (MalformedFrames, UnicodeDecodeError) as error:
+                page = ControlError("bad_answer", f"the broker's records are not understood: {error}")
+                events = []
+            done(page, events)
+
+        self.ask(request, answer)
+
     def call(self, request: control.AnyRequest, timeout_s: float = TIMEOUT_S) -> tuple[Any, bytes]:
         """The page and its records, for a greenlet that may wait. Raises ControlError as `ask` tells it."""
         result: AsyncResult = AsyncResult()
@@ -175,3 +192,9 @@ class ControlLink:
             if waiting.deadline <= now and request_id in self._waiting:
                 del self._waiting[request_id]
                 waiting.done(ControlTimeout(self.address, waiting.timeout_s), b"")
+
+
+def events_of(records: bytes) -> Iterator[Event]:
+    """Raises MalformedFrames, UnicodeDecodeError."""
+    for topic, stamp, payload in unpack_records(records):
+        yield Event(topic, stamp, payload)

@@ -1,76 +1,132 @@
-"""The broker's log, as the hub asks it: one read serves all who ask for the same."""
+"""The broker's log, as the hub asks it: few reads for many readers (see `stretches`). Pure."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
-
-import gevent
 
 from broker import control
 from broker.errors import ControlError
-from broker.wire import unpack_records
 from gateway.event import Event
-from gateway.hub import Lasted, Replayed
-from gateway.links import ControlLink
+from gateway.hub import Lasted, Renewed, Replayed
+from gateway.stretches import NEAR_SEQS, Asker, Move, Stretch, Stretches, Subject
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+TELL_MAX = 16  # readers a turn of the loop: each writes some 64 KiB of the page it gets
+
+Answer = Callable[[Any, Sequence[Event]], None]
+Read = Callable[[control.AnyRequest, Answer], None]
 
 
 class BrokerLog:
-    """The broker's log for the hub. One read serves all who ask for the same at the same time."""
+    """Answers come later, never before the call returns."""
 
-    def __init__(self, link: ControlLink, answered: Callable[[], None], history_max: int) -> None:
-        """`history_max`: events in all that one `last` brings."""
-        self._link = link
-        self._answered = answered
-        self._history_max = history_max
-        self._asking: dict[tuple[Any, ...], list[Any]] = {}
+    def __init__(
+        self,
+        read: Read,
+        answered: Callable[[], None],
+        history_max: int,
+        *,
+        epoch: Callable[[], int],
+        later: Callable[[Callable[[], None]], None],
+        wait: Callable[[float, Callable[[], None]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """
+        Args:
+            read: see ControlLink.read.
+            answered: called when readers have been told something.
+            history_max: events in all that one `last` brings.
+            epoch: the hub's; the log of which seqs are meant.
+            later, wait: run a function soon, or in so many seconds; not at once.
+            clock: seconds that only run forward.
+        """
+        self._read, self._answered, self._history_max = read, answered, history_max
+        self._epoch, self._later, self._wait, self._clock = epoch, later, wait, clock
+        self._stretches = Stretches()
+        self._lasts: dict[tuple[Any, ...], list[Answer]] = {}  # questions for the last events, under way
+        self._due: deque[Callable[[], None]] = deque()  # readers to be told
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
-        request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
-        self._ask((request.patterns, after, upto), request, done)
+        """Who asks for no stretch wants to know where the log stands now: no kept page knows that."""
+        if upto <= after:
+            request = control.Replay(id=0, patterns=tuple(patterns), after=after, upto=upto)
+            self._ask(request, lambda page, events: self._tell([partial(done, page, events)]))
+            return
+        self._route(Subject(control.Replay, self._epoch(), tuple(patterns)), Asker(after, upto, done))
 
-    def newest(
-        self,
-        patterns: Sequence[str],
-        after: int,
-        upto: int,
-        done: Callable[[control.NewestPage | ControlError, Sequence[Event]], None],
-    ) -> None:
-        request = control.Newest(id=0, patterns=tuple(patterns), after=after, upto=upto)
-        self._ask((request.patterns, after, upto, "newest"), request, done)
+    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None:
+        self._route(Subject(control.Newest, self._epoch(), tuple(patterns)), Asker(after, upto, done))
 
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None:
-        limit = self._history_max
-        request = control.Last(id=0, patterns=tuple(patterns), count=count, upto=upto, limit=limit)
-        self._ask((request.patterns, count, upto, "last"), request, done)
-
-    def _ask(self, key: tuple[Any, ...], request: control.AnyRequest, done: Any) -> None:
-        if key in self._asking:
-            self._asking[key].append(done)
+        key = (self._epoch(), tuple(patterns), count, upto)
+        if key in self._lasts:
+            self._lasts[key].append(done)
             return
-        self._asking[key] = [done]
+        self._lasts[key] = [done]
+        request = control.Last(id=0, patterns=key[1], count=count, upto=upto, limit=self._history_max)
 
-        def answer(page: Any, records: bytes) -> None:
+        def tell(page: Any, events: Sequence[Event]) -> None:
+            self._tell([partial(waiting, page, events) for waiting in self._lasts.pop(key)])
+
+        self._ask(request, tell)
+
+    def _route(self, subject: Subject, asker: Asker, near_seqs: int = NEAR_SEQS) -> None:
+        found = self._stretches.route(subject, asker, self._clock(), near_seqs)
+        if isinstance(found, Stretch):
+            self._tell([partial(_hand_on, found, asker)])
+        elif found is Move.ASK:
+            request = subject.op(id=0, patterns=subject.patterns, after=asker.after)
+            self._ask(request, partial(self._take, subject, asker.after))
+
+    def _take(self, subject: Subject, after: int, page: Any, events: Sequence[Event]) -> None:
+        if isinstance(page, ControlError):
+            askers = self._stretches.fail(subject, after)
+            self._tell([partial(asker.done, page, events) for asker in askers])
+            return
+        stretch = Stretch(after, page, events)
+        served, left = self._stretches.take(subject, stretch, self._clock())
+        self._tell([partial(_hand_on, stretch, asker) for asker in served])
+        for number, asker in enumerate(left):
+            # The first gets its own page in any case: so they become fewer each time.
+            self._route(subject, asker, NEAR_SEQS if number else 0)
+
+    def _ask(self, request: control.AnyRequest, answer: Answer) -> None:
+        def done(page: Any, events: Sequence[Event]) -> None:
             if isinstance(page, ControlError):
                 log.info("log unanswered op=%s why=%s", type(request).__name__.lower(), page)
                 # Who asked will ask again at once: not before there is some hope.
-                gevent.get_hub().loop.timer(RETRY_S).start(tell, page, ())
+                self._wait(RETRY_S, partial(answer, page, events))
             else:
-                tell(page, list(events_of(records)))
+                answer(page, events)
 
-        def tell(page: Any, events: Sequence[Event]) -> None:
-            for waiting in self._asking.pop(key):
-                waiting(page, events)
-            self._answered()
+        self._read(request, done)
 
-        self._link.ask(request, answer)
+    def _tell(self, due: Sequence[Callable[[], None]]) -> None:
+        if due and not self._due:
+            self._later(self._tell_some)
+        self._due.extend(due)
+
+    def _tell_some(self) -> None:
+        for _ in range(min(TELL_MAX, len(self._due))):
+            try:
+                self._due.popleft()()
+            except Exception:
+                log.exception("an answer was not taken")  # the others' answers are to come
+        if self._due:
+            self._later(self._tell_some)
+        self._answered()
+
+    def expire(self) -> None:
+        """Drop what was kept for others; to be called about once a second."""
+        self._stretches.expire(self._clock())
 
 
-def events_of(records: bytes) -> Iterator[Event]:
-    for topic, stamp, payload in unpack_records(records):
-        yield Event(topic, stamp, payload)
+def _hand_on(stretch: Stretch, asker: Asker) -> None:
+    page, events = stretch.part(asker.after, asker.upto)
+    asker.done(page, events)

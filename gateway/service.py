@@ -41,6 +41,7 @@ from gateway.wired import TCP_NOTSENT_LOWAT, Wired
 log = logging.getLogger(__name__)
 
 RETURN_WITHIN_S = 2.0  # clients of a gateway that stops come back spread over so long
+EXPIRE_S = 1.0  # between two looks at what was kept for others
 
 
 class Gateway:
@@ -61,10 +62,21 @@ class Gateway:
         self._link = link = ControlLink(self._context, settings.control)
         instance = secrets.token_hex(8)
         self.feed = Feed(self._context, settings.feed, link, instance)
+        loop = get_hub().loop
+        self._log = BrokerLog(
+            link.read,
+            self.feed.wake,
+            settings.history_max,
+            epoch=lambda: self.hub.epoch,
+            later=loop.run_callback,
+            wait=lambda seconds, call: loop.timer(seconds).start(call),
+            clock=time.monotonic,
+        )
+        self._expiring = loop.timer(EXPIRE_S, EXPIRE_S)
         self.hub = Hub(
             Ring(settings.ring_max_bytes),
-            BrokerLog(link, self.feed.wake, settings.history_max),
-            get_hub().loop.run_callback,
+            self._log,
+            loop.run_callback,
             time.time,
             name=f"{settings.number:02d}",
             limits={
@@ -104,7 +116,7 @@ class Gateway:
             frame_s=settings.frame_s,
             messages_per_s=settings.messages_per_s,
         )
-        self._turning = get_hub().loop.timer(self._wheel.tick_s, self._wheel.tick_s)
+        self._turning = loop.timer(self._wheel.tick_s, self._wheel.tick_s)
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
         self._stopping = Signal()
@@ -114,6 +126,7 @@ class Gateway:
     def start(self) -> None:
         self._lag.start()
         self._turning.start(self._wheel.tick)
+        self._expiring.start(self._log.expire)
         self._admin.start()
         for server in self._servers:
             server.start()

@@ -27,6 +27,7 @@ from broker.wire import DROPS_MODULO, DROPS_SHIFT, STAMP, Position
 from gateway.connection import Connection
 from gateway.event import Event
 from gateway.hub import Hub
+from gateway.log import BrokerLog
 from gateway.ring import Ring
 from gateway.upstream import Upstream
 from tests.model.client import Client
@@ -203,10 +204,20 @@ class Gateway:
         self.world, self.name = world, name
         rules = world.rules
         self.later: deque[Callable[[], None]] = deque()
+        self.log = BrokerLog(
+            self.read_log,
+            lambda: None,
+            LIMITS["history"],
+            epoch=lambda: self.hub.epoch,
+            later=self.later.append,
+            wait=lambda seconds, call: self.later.append(call),
+            clock=lambda: world.now_s,
+        )
         hub_class = Hub if 12 in rules else Candid
         self.hub = hub_class(
-            Ring(world.ring_bytes), self, self.later.append, lambda: world.now_s, limits=LIMITS, linger_s=3
-        )
+            Ring(world.ring_bytes), self.log, self.later.append, lambda: world.now_s,
+            limits=LIMITS, linger_s=3,
+        )  # fmt: skip
         self.upstream = Unruly(self.hub, self, rules)
         self.hub.upstream = self.upstream
         self.filters: list[bytes] = [b"$broker/beat"]
@@ -240,18 +251,10 @@ class Gateway:
         request = control.Tails(id=1, prefixes=tuple(prefixes), after=after)
         self.control.append((request, lambda page, events: self.upstream.on_tails(number, page)))
 
-    # hub.Log
-
-    def replay(self, patterns: Sequence[str], after: int, upto: int, done: Any) -> None:
-        request = control.Replay(id=1, patterns=tuple(patterns), after=after, upto=upto, limit=3)
-        self.control.append((request, done))
-
-    def last(self, patterns: Sequence[str], count: int, upto: int, done: Any) -> None:
-        self.control.append((control.Last(id=1, patterns=tuple(patterns), count=count, upto=upto), done))
-
-    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Any) -> None:
-        request = control.Newest(id=1, patterns=tuple(patterns), after=after, upto=upto, limit=2)
-        self.control.append((request, done))
+    def read_log(self, request: Any, done: Any) -> None:
+        """For the hub, through the real BrokerLog; in pages small enough for there to be many."""
+        limit = request.limit if isinstance(request, control.Last) else 2
+        self.control.append((msgspec.structs.replace(request, limit=limit), done))
 
     # Moves of the world
 
@@ -348,6 +351,7 @@ class Gateway:
     def tick(self) -> None:
         self.upstream.tick(self.world.now_s)
         self.hub.expire()
+        self.log.expire()
 
     def _command(self, is_on: bool, topic: bytes) -> None:
         if is_on:

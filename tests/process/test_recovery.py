@@ -220,7 +220,7 @@ def test_since_is_recovered_or_tells_the_gap(
         assert [gap["after"] for gap in client.gaps[:1]] == [since][: len(causes)]
         assert bool(followed.events) is has_past
         kept = {event.place for event in logged(broker.address["control"], pattern, 0 if epoch else seq)}
-        assert set(places(followed.events)) == kept
+        assert set(places(followed.events)) >= kept  # retention may have taken some since
         assert Position.parse(followed.ok["position"]).seq <= 3_001
 
 

@@ -10,10 +10,11 @@ import gevent
 import pytest
 import zmq
 import zmq.green
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from broker import control
 from broker.errors import ControlError, ControlTimeout
+from broker.wire import pack_records, pack_stamp
 from gateway.links import IN_FLIGHT_MAX, ControlLink
 
 DEADLINE_S = 5
@@ -88,6 +89,36 @@ def test_a_page_and_its_records_come_back(broker: FakeBroker, link: ControlLink)
     assert page == control.ReplayPage(at=control.Head(**HEAD), through=7)  # type: ignore[arg-type]
     assert records == b"records"
     assert broker.asked[0]["op"] == "replay" and broker.asked[0]["patterns"] == ["a"]
+
+
+def test_records_are_read_as_events(broker: FakeBroker, link: ControlLink) -> None:
+    stamp = pack_stamp(0, 1, 1, 7, 0, 9)
+    broker.answer = ok(PAGE, pack_records([(b"a", stamp, b"payload")]))
+    assert [(event.topic, event.seq) for event in read(link)[1]] == [("a", 7)]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(b"records", id="no records"),
+        pytest.param(pack_records([(b"a", pack_stamp(0, 1, 1, 7, 0, 9), b"p")])[:-1], id="cut off"),
+        pytest.param(pack_records([(b"\xff", pack_stamp(0, 1, 1, 7, 0, 9), b"p")]), id="no topic"),
+        pytest.param(pack_records([(b"a", b"\x09" + bytes(39), b"p")]), id="a stamp of another version"),
+    ],
+)
+def test_records_that_are_none_are_a_bad_answer(
+    broker: FakeBroker, link: ControlLink, records: bytes
+) -> None:
+    broker.answer = ok(PAGE, records)
+    page, events = read(link)
+    assert (page.code, events) == ("bad_answer", [])
+
+
+def read(link: ControlLink) -> tuple[Any, Any]:
+    heard: AsyncResult = AsyncResult()
+    link.read(REPLAY, lambda page, events: heard.set((page, events)))
+    found: tuple[Any, Any] = heard.get()
+    return found
 
 
 def test_many_questions_at_once_find_their_own_answers(broker: FakeBroker, link: ControlLink) -> None:
