@@ -25,9 +25,10 @@ def number(value: float) -> str:
 def line(figures: Sequence[Figure]) -> str:
     """What was found of one server under one load."""
     first = figures[0]
-    found = [f"{each.name} {shown(each)}" for each in figures]
-    return f"{first.bench:<8} {first.load:<28} {first.server:<16} " + ", ".join(found)
+    return f"{first.bench:<8} {first.load:<26} {first.server:<16} " + ", ".join(map(_shown, figures))
 
 
-def shown(figure: Figure) -> str:
-    return figure.why if figure.value is None else f"{number(figure.value)} {figure.unit}".rstrip()
+def _shown(figure: Figure) -> str:
+    if figure.value is None:
+        return figure.why
+    return f"{figure.name} {number(figure.value)} {figure.unit}".rstrip()

@@ -110,7 +110,7 @@ class Stage:
         """The one with the least of it. Raises Saturated: none was sustained, or events are missing."""
         loads = []
         for _ in range(rounds.count):
-            load = self.load(max(1, int(rate * rounds.seconds)), rate)
+            load = self.load(max(2, int(rate * rounds.seconds)), rate)
             if not load.is_whole:
                 raise Saturated(load)  # what is under way would be counted with the next
             loads.append(load)
