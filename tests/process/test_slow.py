@@ -116,8 +116,8 @@ def test_sleepers_cost_a_position_and_get_everything_when_they_wake(tmp_path: Pa
             push(broker.address["push"], filled("a", count // 8, count - count // 8))
             quick.read_events(taken, count)
             grown = process.memory_info().rss - before
-            # A queue would have been 8 MB for each.
-            assert grown < readers * 200_000, f"{grown / readers:,.0f} bytes a reader"
+            # A queue would be 7 MB for each. What the stream itself needs on its way is not theirs.
+            assert grown < readers * 1_000_000, f"{grown / readers:,.0f} bytes a reader"
             assert status(gateway)["slow"] >= readers
             for each in (first, *others[:3]):
                 while len(each.numbers) < count:
@@ -174,7 +174,7 @@ def test_one_that_takes_nothing_is_closed_with_its_position_and_comes_back(
         had = slow.numbers
         assert had == list(range(len(had))) and 0 < len(had) < count
         with sleeper(gateway, subscribe="a", since=place) as again:
-            assert again.told[-1]["ok"]["recovered"] is True
+            assert [each["ok"]["recovered"] for each in again.told if "reply" in each] == [True]
             assert [*had, *again.numbers] == list(range(count))
         assert status(gateway)["connections"] >= 1
         assert quick.gaps == []
