@@ -134,7 +134,7 @@ class Connection(ABC):
             has_room = len(self.interest.patterns) + len(commands) < limits["subscriptions"]
             if has_room and isinstance(command, Subscribe):
                 for wanted in command.patterns:
-                    self.hub.announce(wanted)
+                    self.hub.needs.announce(wanted)
             commands.append(command)
         # Once for all of them: between two, the connection would join the flow only to leave it again.
         self.pump()
@@ -271,7 +271,7 @@ class Connection(ABC):
             behind.commands.appendleft(command)
             return b"" if behind.told else self._settle(behind, position)
         self._set_interest(behind, position, self.interest.without(command.pattern))
-        self.hub.release(command.pattern)
+        self.hub.needs.release(command.pattern)
         return self._say(protocol.ok(command.id))
 
     def _catch_up(self, behind: Behind, past: Past) -> bytes | None:
@@ -332,11 +332,10 @@ class Connection(ABC):
         if not cut.claimed:
             cut.claimed = cut.wanted.patterns - self.interest.patterns
             for wanted in cut.claimed:
-                hub.claim(wanted)
+                hub.needs.claim(wanted)
         for wanted in cut.wanted.patterns:
-            in_force = hub.upstream.covers(wanted.prefix)
+            in_force = hub.needs.await_force(wanted, self)
             if in_force is None:
-                hub.await_force(wanted.prefix, self)
                 return False
             cut.not_before = max(cut.not_before, in_force)
         if hub.flushed_epoch != hub.epoch or hub.flushed < cut.not_before:

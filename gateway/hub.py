@@ -17,7 +17,7 @@ from typing import Protocol
 
 from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlError
-from broker.topics import Pattern, pattern
+from broker.topics import pattern
 from broker.wire import Position
 from gateway import protocol
 from gateway.cohort import Cohort, Lane, Lanes, left_to_tell, position_after
@@ -26,6 +26,7 @@ from gateway.delivery import ALL, Delivery
 from gateway.event import Event, Gap, Item, Notice
 from gateway.forms import Form, cut
 from gateway.interest import Interest, Interests, Wants
+from gateway.needs import Needs
 from gateway.ring import Ring
 from gateway.routes import Route, Routes
 
@@ -44,15 +45,6 @@ class Log(Protocol):
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
     def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None: ...
-
-
-class Prefixes(Protocol):
-    """The upstream, as far as the hub asks it (see `Upstream`)."""
-
-    def follow(self, prefix: str) -> bool: ...
-    def settle(self) -> None: ...
-    def unfollow(self, prefixes: Sequence[str]) -> None: ...
-    def covers(self, prefix: str) -> int | None: ...
 
 
 class Hub:
@@ -78,7 +70,7 @@ class Hub:
         """
         self.ring, self.log, self.later, self.clock = ring, log, later, clock
         self.name, self.limits = name, limits
-        self.upstream: Prefixes  # set once by whoever joins the two
+        self.needs = Needs(later, clock, linger_s)
         self.epoch = 0
         self.start = 0  # where that epoch began
         self.seen = 0  # seq of the stream
@@ -101,12 +93,7 @@ class Hub:
         self._sending: Cohort | None = None
         self._before = Position(0, 0)
         self._behind: set[Connection] = set()  # those in no cohort
-        self._users: dict[str, int] = {}  # prefix -> how many subscriptions need it
-        self._unused: dict[str, float] = {}  # prefix -> since when nobody does
-        self._forced: list[str] = []
-        self._await_force: dict[str, set[Connection]] = {}
         self._after_flush: dict[Callable[[], None], None] = {}
-        self._linger_s = linger_s
 
     # The stream (see upstream.Downstream)
 
@@ -172,7 +159,7 @@ class Hub:
             self.after_flush(connection.pump)
 
     def in_force(self, prefixes: Sequence[str]) -> None:
-        self._forced += prefixes
+        self.needs.in_force(prefixes)
 
     def set_stale(self, is_stale: bool) -> None:
         self.is_stale = is_stale
@@ -210,7 +197,7 @@ class Hub:
     def is_dirty(self) -> bool:
         return bool(
             self._dirty
-            or self._forced
+            or self.needs.has_woken
             or (self._after_flush and self.flushed != self.seen)
             or self.flushed_epoch != self.epoch
             or (self._waiting and self.due_in_s() == 0)
@@ -276,12 +263,10 @@ class Hub:
             call()
             if not place % SENDS_PER_TURN:
                 yield
-        forced, self._forced = self._forced, []
-        for prefix in forced:
-            for place, connection in enumerate(self._await_force.pop(prefix, ()), 1):
-                connection.pump()
-                if not place % SENDS_PER_TURN:
-                    yield
+        for place, connection in enumerate(self.needs.woken(), 1):
+            connection.pump()
+            if not place % SENDS_PER_TURN:
+                yield
 
     def _objects(self, cohort: Cohort, items: list[Item], now_s: float) -> list[bytes]:
         objects = cohort.form.objects(items)
@@ -344,14 +329,14 @@ class Hub:
             return
         self.connections.discard(connection)
         for wanted in set(connection.claims()):
-            self.release(wanted)
+            self.needs.release(wanted)
         if connection.cohort is not None:
             self.leave(connection)
         self._behind.discard(connection)
         self._after_flush.pop(connection.pump, None)
         if connection.behind and (cut := connection.behind.cut):
             for wanted in cut.wanted.patterns:
-                self._await_force.get(wanted.prefix, set()).discard(connection)
+                self.needs.forget(wanted, connection)
         connection.behind = None
 
     def interest(self, wants: Wants) -> Interest:
@@ -417,51 +402,14 @@ class Hub:
         """Of the members of all cohorts."""
         return Position(self.flushed_epoch, self.flushed)
 
-    # What is needed from upstream
-
-    def claim(self, wanted: Pattern) -> None:
-        """One subscription more that needs what this pattern begins with."""
-        prefix = wanted.prefix
-        self._users[prefix] = self._users.get(prefix, 0) + 1
-        self._unused.pop(prefix, None)
-        if not self.upstream.follow(prefix):
-            self.later(self.upstream.settle)  # one barrier for all that come in the same turn
-
-    def announce(self, wanted: Pattern) -> None:
-        """It is about to be claimed: one barrier does for all that come in the same turn."""
-        if wanted.prefix not in self._users:
-            self.claim(wanted)
-            self.release(wanted)
-
-    def release(self, wanted: Pattern) -> None:
-        prefix = wanted.prefix
-        self._users[prefix] -= 1
-        if not self._users[prefix]:
-            del self._users[prefix]
-            self._unused[prefix] = self.clock()
-
-    def await_force(self, prefix: str, connection: Connection) -> None:
-        """Pump the connection when the prefix is in force."""
-        self._await_force.setdefault(prefix, set()).add(connection)
-
     def covers(self, interest: Interest) -> int | None:
         """The seq beyond which ring and stream have everything of it, None if they do not."""
-        floor = self.ring.floor
-        for wanted in interest.patterns:
-            since = self.upstream.covers(wanted.prefix)
-            if since is None:
-                return None
-            floor = max(floor, since)
-        return floor
+        since = self.needs.covers(interest)
+        return None if since is None else max(self.ring.floor, since)
 
     def expire(self) -> None:
         """Drop what nobody needs any more; to be called about once a second."""
-        deadline = self.clock() - self._linger_s
-        if gone := [prefix for prefix, since in self._unused.items() if since <= deadline]:
-            for prefix in gone:
-                del self._unused[prefix]
-                self._await_force.pop(prefix, None)
-            self.upstream.unfollow(gone)
+        self.needs.expire()
         for key, cohort in [item for item in self._cohorts.items() if not item[1].members]:
             del self._cohorts[key]
             self._dirty.pop(cohort, None)

@@ -87,7 +87,7 @@ class Gateway:
             linger_s=settings.linger_s,
         )
         self.feed.hub = self.hub
-        self.feed.upstream = self.hub.upstream = Upstream(self.hub, self.feed)
+        self.feed.upstream = self.hub.needs.upstream = Upstream(self.hub, self.feed)
         application = secured(pages(Api(self._call, self.status, settings.history_max)))
         streams = Streams(self._adopt_stream, settings.history_max, settings.subscriptions_max)
         # Of connections without permessage-deflate, and with it.

@@ -219,7 +219,7 @@ class Gateway:
             limits=LIMITS, linger_s=3,
         )  # fmt: skip
         self.upstream = Unruly(self.hub, self, rules)
-        self.hub.upstream = self.upstream
+        self.hub.needs.upstream = self.upstream
         self.filters: list[bytes] = [b"$broker/beat"]
         self.in_force: list[bytes] = []  # at the broker
         self.commands: deque[tuple[bool, bytes]] = deque()  # subscriptions on their way to the broker

@@ -204,7 +204,7 @@ class Flow:
         self.hub = Hub(
             Ring(ring_bytes), self.log, self.later.append, lambda: self.now_s, limits=LIMITS, linger_s=60
         )
-        self.hub.upstream = self
+        self.hub.needs.upstream = self
         self.since: dict[str, int] = {}  # prefixes in force
         self.fresh: list[str] = []  # prefixes that await their barrier
         self._newest: dict[str, Event] = {}
