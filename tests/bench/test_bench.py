@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from deploy.load.browsers import Connect, Done
 from deploy.load.errors import Failed
 from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
 from deploy.load.names import CPU, CPU_WITH_BROKER, MEMORY
-from deploy.load.payload import PAYLOAD_BYTES, ending, payload, stamped
+from deploy.load.payload import PAYLOAD_BYTES, ending, payload, spread, stamped
+from deploy.load.program import program
+from deploy.load.server import Processes
 from deploy.load.stage import staged
 from deploy.load.stream import Publish, Published
 from tests.bench import __main__ as bench
+from tests.bench import topics
 from tests.bench.comparison import Target, compare, summary, table
 from tests.bench.ours import penstock, python_floor
 from tests.bench.peers.peer import LeftOut
+from tests.bench.topics_crowd import Follow
 from tests.support import processes
 from tests.support.processes import REPO, environment
 
@@ -80,6 +88,33 @@ def test_a_load_notices_what_is_not_as_it_should_be(
             load = stage.load(3, rate=1_000)
     assert load.is_whole == (not found)
     assert found in load.maybe_why()
+
+
+def test_of_many_topics_each_client_must_get_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty topics here, of which every client follows ten: each event is for about half of them."""
+    monkeypatch.setattr("tests.bench.topics.TOPICS", 20)
+    monkeypatch.setattr("tests.bench.topics.RATE", 200)
+    monkeypatch.setattr("tests.bench.topics.LAG_MAX_S", 60.0)
+    with penstock() as server, program("tests.bench.topics_crowd") as browsers:
+
+        def all_but_the_last(request: Publish) -> Published:
+            return server.publish(msgspec.structs.replace(request, count=request.count - 1))
+
+        browsers.ask(Connect(server.host, server.port, 40, server.dialect, "t"), Done)
+        browsers.ask(Follow("t", topics=20, each=10), Done)
+        stage = topics.Stage(server, Processes(()), browsers, "t")
+        assert stage.load(count=40, changes=10).maybe_why() == ""
+        monkeypatch.setattr("tests.bench.topics.PATIENCE_S", 0.0)
+        stage = topics.Stage(replace(server, publish=all_but_the_last), Processes(()), browsers, "t")
+        said = stage.load(count=40, changes=10).maybe_why()
+    assert re.fullmatch(r"0 connections were closed, [1-9]\d* lack events", said)
+
+
+@pytest.mark.parametrize("count", [1, 20, 10_000])
+def test_events_spread_evenly_over_topics(count: int) -> None:
+    each = Counter(spread(number, count) for number in range(1, 10 * count + 1))
+    assert each.keys() == set(range(count))
+    assert max(each.values()) <= 20
 
 
 def figure(server: str, value: float | None, *, name: str = CPU, why: str = "") -> Figure:
