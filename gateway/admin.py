@@ -16,6 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 log = logging.getLogger(__name__)
 
+Values = Mapping[str, float | Mapping[str, float]]
+
 PREFIX = "penstock_"
 TICK_S = 0.25
 LAG_MAX_S = 1.0  # beyond it, the process is not healthy
@@ -51,16 +53,23 @@ class LoopLag:
 class Counters:
     """A prometheus collector over one reading of the process's numbers.
 
-    A name that ends in `_total` is a counter, any other a gauge.
+    A name that ends in `_total` is a counter, any other a gauge; a mapping has a value for each `code`.
     """
 
     def __init__(self) -> None:
-        self.values: Mapping[str, float] = {}
+        self.values: Values = {}
 
     def collect(self) -> Iterator[Metric]:
         for name, value in self.values.items():
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(PREFIX + name, name.removesuffix("_total").replace("_", " "), value=value)
+            words = name.removesuffix("_total").replace("_", " ")
+            if isinstance(value, Mapping):
+                by_code = family(PREFIX + name, words, labels=["code"])
+                for code, each in value.items():
+                    by_code.add_metric([code], each)
+                yield by_code
+            else:
+                yield family(PREFIX + name, words, value=value)
 
 
 class Admin:
@@ -70,7 +79,7 @@ class Admin:
         self,
         listener: socket.socket,
         *,
-        counters: Callable[[], Mapping[str, float]],
+        counters: Callable[[], Values],
         is_draining: Callable[[], bool],
         lag: LoopLag,
     ) -> None:

@@ -10,43 +10,44 @@ Source: RFC 9110, 5 (fields), 7.2 (Host); RFC 9112, 5 (field lines), 6 (length o
 from __future__ import annotations
 
 import re
-from typing import IO
+from collections.abc import Sequence
 
 MAX_HEADERS = 100
 MAX_LINE_BYTES = 8190
 
 # Name and value; no space before the colon, no bare CR or NUL, no folded line.
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r?\n").fullmatch
+_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?").fullmatch
 
 
 class Headers:
-    """What pywsgi asks of its `MessageClass`. `status` is "" or why the request is refused."""
+    """What pywsgi asks of the headers of a request. `status` is "" or why it is refused."""
 
-    __slots__ = ("_values", "headers", "status")
+    __slots__ = ("_lines", "_values", "status")
 
-    def __init__(self, rfile: IO[bytes], _unused: object = None) -> None:
-        self.headers: list[str] = []  # "Name: value", as they came
+    def __init__(self, lines: Sequence[str]) -> None:
+        """Of lines without the LF that ended them, bytes read as Latin-1."""
+        self._lines = lines
         self._values: dict[str, str] = {}  # by name in lower case; repeated ones joined by a comma
-        self.status = self._read(rfile)
+        self.status = self._read(lines)
 
-    def _read(self, rfile: IO[bytes]) -> str:
+    def _read(self, lines: Sequence[str]) -> str:
+        if len(lines) > MAX_HEADERS:
+            return f"more than {MAX_HEADERS} headers"
         values = self._values
-        for _ in range(MAX_HEADERS + 1):
-            line = rfile.readline(MAX_LINE_BYTES + 1)
-            if line in (b"\r\n", b"\n"):
-                return self._doubt()
+        for line in lines:
+            if len(line) > MAX_LINE_BYTES:
+                return "header line too long"
             if not (match := _LINE(line)):
-                return "header line too long" if len(line) > MAX_LINE_BYTES else "malformed header line"
-            name, value = match[1].decode(), match[2].decode("latin-1")
-            self.headers.append(f"{name}: {value}")
-            key = name.lower()
+                return "malformed header line"
+            name, value = match.groups()
+            key, value = name.lower(), value.strip(" \t")
             if key not in values:
                 values[key] = value
             elif key in ("host", "content-length", "transfer-encoding"):
                 return f"more than one {name}"
             else:
                 values[key] += ("; " if key == "cookie" else ",") + value
-        return f"more than {MAX_HEADERS} headers"
+        return self._doubt()
 
     def _doubt(self) -> str:
         """Why it is uncertain where the request ends; "" for a sound one."""
@@ -64,8 +65,10 @@ class Headers:
 
     getheader = get
 
-    def __delitem__(self, name: str) -> None:
-        del self._values[name.lower()]
+    @property
+    def headers(self) -> list[str]:
+        """ "Name: value", as they came."""
+        return [line.rstrip("\r") for line in self._lines]
 
     @property
     def typeheader(self) -> str | None:

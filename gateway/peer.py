@@ -30,8 +30,9 @@ class Peer(Wired):
         self._max_bytes = max_bytes
         self._rest: list[frames.Message] = []  # that came together with others, and wait for a turn
 
-    def start_with(self, early: bytes) -> None:
-        """Join the hub; `early` is what the client sent right behind its request."""
+    def start_with(self, head: bytes, early: bytes) -> None:
+        """Join the hub; `head` is the answer to the client's request, `early` what it sent right behind."""
+        self._work().unsent = memoryview(head)
         self.hub.add(self)
         if early:
             self.receive_bytes(early)

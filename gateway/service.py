@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import resource
 import secrets
 import socket
 import time
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
@@ -19,12 +21,14 @@ from broker import control
 from broker.errors import ControlError
 from gateway import raw
 from gateway.admin import Admin, LoopLag
+from gateway.edge import EdgeServer, Streams
 from gateway.feed import Feed
 from gateway.forms import NATIVE, RAW, native_deflated, raw_deflated
-from gateway.handshake import EdgeServer, Streams, listen
 from gateway.http import Api, secured
 from gateway.hub import Hub
 from gateway.links import TIMEOUT_S, ControlLink
+from gateway.listener import listen
+from gateway.lobby import Lobby
 from gateway.log import BrokerLog
 from gateway.opening import Opening
 from gateway.pages import pages
@@ -40,6 +44,9 @@ from gateway.wired import TCP_NOTSENT_LOWAT, Wired
 
 log = logging.getLogger(__name__)
 
+LIMITS = ("too_many_connections", "too_many_arrivals", "request_timeout", "no_descriptor")  # of the edge
+DESCRIPTORS_KEPT = 64
+RETRY_S = 5  # when whoever found no place may ask again
 RETURN_WITHIN_S = 2.0  # clients of a gateway that stops come back spread over so long
 EXPIRE_S = 1.0  # between two looks at what was kept for others
 
@@ -89,7 +96,12 @@ class Gateway:
         self.feed.hub = self.hub
         self.feed.upstream = self.hub.needs.upstream = Upstream(self.hub, self.feed)
         application = secured(pages(Api(self._call, self.status, settings.history_max)))
-        streams = Streams(self._adopt_stream, settings.history_max, settings.subscriptions_max)
+        streams = Streams(
+            self._adopt_stream, self._refuse_more, settings.history_max, settings.subscriptions_max
+        )
+        self._lobby = Lobby(settings.arrivals_max, settings.arrivals_per_address_max)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._connections_max = min(settings.connections_max, max(1, descriptors - DESCRIPTORS_KEPT))
         # Of connections without permessage-deflate, and with it.
         self._native = NATIVE, native_deflated(settings.deflate_min_bytes)
         self._raw = RAW, raw_deflated(settings.deflate_min_bytes)
@@ -107,6 +119,8 @@ class Gateway:
                     origins=settings.origins,
                     streams=streams,
                     deflates=settings.deflate_min_bytes > 0,
+                    lobby=self._lobby,
+                    head_s=settings.head_s,
                 )
             )
         self._wheel = Wheel(
@@ -170,17 +184,25 @@ class Gateway:
     def _admit(self, upgrade: Upgrade) -> Refusal | None:
         """Why this may not become a WebSocket, None if it may."""
         if upgrade.path == "/ws":
-            return None
+            return self._refuse_more()
         if not upgrade.path.startswith(raw.PATH):
             return Refusal(HTTPStatus.NOT_FOUND, "not_found", "WebSockets are at /ws and /raw/<topic>")
         found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
-        return found if isinstance(found, Refusal) else None
+        return found if isinstance(found, Refusal) else self._refuse_more()
 
-    def _adopt(self, fd: int, upgrade: Upgrade, early: bytes) -> None:
+    def _refuse_more(self) -> Refusal | None:
+        """Why there may be no connection more, None if there may."""
+        if len(self.hub.connections) < self._connections_max:
+            return None
+        message = f"this gateway has {self._connections_max} connections and takes no more"
+        headers = {"Retry-After": str(RETRY_S)}
+        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", message, headers)
+
+    def _adopt(self, fd: int, upgrade: Upgrade, head: bytes, early: bytes) -> None:
         is_native = upgrade.path == "/ws"
         form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
         peer = Peer(self.hub, form, fd, self._wheel, self.settings.message_max_bytes)
-        peer.start_with(early)
+        peer.start_with(head, early)
         if is_native:
             return
         found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
@@ -205,10 +227,13 @@ class Gateway:
             **hub.counts,
         }
 
-    def _counters(self) -> dict[str, float]:
+    def _counters(self) -> dict[str, float | dict[str, float]]:
         hub = self.hub
+        refused = sum((server.tally.counts for server in self._servers), Counter[str]())
         return {
             "connections": len(hub.connections),
+            "arrivals": self._lobby.count,
+            "refused_total": {**dict.fromkeys(LIMITS, 0), **refused},
             "broker_heard": float(not hub.is_stale),
             "position_seq": hub.flushed,
             "ring_events": len(hub.ring),
@@ -217,4 +242,3 @@ class Gateway:
 
     def _is_draining(self) -> bool:
         return bool(self._stopping.is_set())
-

@@ -30,6 +30,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # Smaller messages go as they are: a kilobyte fits a packet in any case, and compressing it takes
     # 10 µs, twice what a write does. 0: permessage-deflate is not used.
     deflate_min_bytes: Annotated[int, Meta(ge=0)] = 1024
+    head_s: Annotated[float, Meta(gt=0)] = 10.0  # for the head of a request to come whole; 408 then
+    # Connections that no WebSocket or event stream has been made of. One costs a kilobyte, and behind a
+    # proxy all of them are of one address.
+    arrivals_max: Annotated[int, Meta(ge=1)] = 10_000
+    arrivals_per_address_max: Annotated[int, Meta(ge=1)] = 1_000
+    connections_max: Annotated[int, Meta(ge=1)] = 100_000  # WebSockets and event streams; 503 beyond
     messages_per_s: Annotated[float, Meta(gt=0)] = 1_000.0  # of one client; close 1008 beyond
     frame_s: Annotated[float, Meta(gt=0)] = 30.0  # for a message to come whole; close 1008 then
     # That a client takes nothing; close 4408 then. Over loopback, a reader of 1 KB/s moves once a minute.

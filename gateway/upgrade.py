@@ -5,7 +5,6 @@ Source: RFC 6455, 4.2.1 (what the server checks), 10.2 (Origin).
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ class Upgrade:
     origin: str | None  # None: not a browser
     protocol: str | None  # PROTOCOL if it was offered
     peer: str  # "address:port"
+    key: str
     extensions: str | None = None  # those that are used, as the answer names them
 
 
@@ -83,7 +83,7 @@ def examine(
         status = HTTPStatus.BAD_REQUEST if wanted else HTTPStatus.UPGRADE_REQUIRED
         message = f"Sec-WebSocket-Version must be {VERSION}"
         return Refusal(status, "bad_version", message, {"Sec-WebSocket-Version": VERSION})
-    if not _is_key(get("sec-websocket-key")):
+    if not _is_key(key := get("sec-websocket-key") or ""):
         return _bad("Sec-WebSocket-Key must be 16 bytes in base64")
     origin = get("origin")
     if origin is not None and not is_welcome(origin, host, origins):
@@ -97,7 +97,7 @@ def examine(
     protocol = PROTOCOL if PROTOCOL in offers else None
     # What is wrong with offers is no reason to refuse: the connection is as good without.
     extensions = deflate.negotiate(get("sec-websocket-extensions") or "") if deflates else None
-    return Upgrade(path, query, host, origin, protocol, peer, extensions)
+    return Upgrade(path, query, host, origin, protocol, peer, key, extensions)
 
 
 def _bad(message: str) -> Refusal:
@@ -108,10 +108,10 @@ def _tokens(value: str | None) -> list[str]:
     return [token.strip() for token in (value or "").lower().split(",")]
 
 
-def _is_key(key: str | None) -> bool:
+def _is_key(key: str) -> bool:
     try:
-        return key is not None and len(base64.b64decode(key, validate=True)) == 16
-    except (binascii.Error, ValueError):
+        return len(binascii.a2b_base64(key, strict_mode=True)) == 16
+    except ValueError:
         return False
 
 

@@ -206,7 +206,8 @@ def test_every_cause_of_a_gap_has_its_line() -> None:
 
 def test_every_refusal_over_http_is_named() -> None:
     text = PROTOCOL.read_text()
-    files = ["gateway/http.py", "gateway/upgrade.py", "gateway/service.py"]
+    names = ("http", "upgrade", "service", "edge", "head", "lobby", "raw", "opening")
+    files = [f"gateway/{name}.py" for name in names]
     codes = names_given_to(files, {"_error", "Refusal"})
     assert {code for code in codes if f"`{code}`" not in text} == set()
 

@@ -12,7 +12,7 @@ from gevent.event import Event
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin import LAG_MAX_S, TICK_S, Admin, LoopLag
-from gateway.handshake import listen
+from gateway.listener import listen
 
 DEADLINE_S = 5
 

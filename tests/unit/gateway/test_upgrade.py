@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import pytest
 
-from gateway.headers import MAX_HEADERS, MAX_LINE_BYTES, Headers
 from gateway.upgrade import PROTOCOL, Refusal, Upgrade, examine
 
 SOUND = {
@@ -56,7 +53,9 @@ def examined(
     ],
 )
 def test_sound_requests(changed: dict[str, str | None], origin: str | None, protocol: str | None) -> None:
-    assert examined(changed) == Upgrade("/ws", "a=1", "example.org:8000", origin, protocol, "127.0.0.1:5")
+    assert examined(changed) == Upgrade(
+        "/ws", "a=1", "example.org:8000", origin, protocol, "127.0.0.1:5", SOUND["sec-websocket-key"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,52 +115,3 @@ def test_paths_are_utf8() -> None:
     sound, broken = examined({}, path="/raw/\xc3\xbc"), examined({}, path="/raw/\xff")
     assert isinstance(sound, Upgrade) and sound.path == "/raw/ü"
     assert isinstance(broken, Refusal) and broken.status == 400
-
-
-def test_headers_are_found_by_any_case_and_joined() -> None:
-    headers = Headers(
-        BytesIO(
-            b"Host:a\r\nX-One: 1 \r\nx-one:\t2\r\nCookie: a=1\r\nCookie: b=2\r\nContent-Type: t\n\r\nbody"
-        )
-    )
-    assert headers.status == ""
-    assert headers.get("HOST") == headers.getheader("host") == "a"
-    assert headers.get("x-one") == "1,2"
-    assert headers.get("cookie") == "a=1; b=2"
-    assert headers.get("none", "default") == "default"
-    assert headers.typeheader == "t"
-    assert headers.headers[:2] == ["Host: a", "X-One: 1"]
-
-
-def test_reading_stops_at_the_empty_line() -> None:
-    rfile = BytesIO(b"Host: a\r\n\r\nbody")
-    Headers(rfile)
-    assert rfile.read() == b"body"
-
-
-@pytest.mark.parametrize(
-    ("block", "why"),
-    [
-        pytest.param(b"Host a\r\n\r\n", "malformed", id="no colon"),
-        pytest.param(b"Host : a\r\n\r\n", "malformed", id="space before the colon"),
-        pytest.param(b": a\r\n\r\n", "malformed", id="no name"),
-        pytest.param(b"X: a\r\n b\r\n\r\n", "malformed", id="folded line"),
-        pytest.param(b"X: a\0b\r\n\r\n", "malformed", id="NUL"),
-        pytest.param(b"X: a\rY: b\r\n\r\n", "malformed", id="bare CR"),
-        pytest.param(b"X: a", "malformed", id="cut"),
-        pytest.param(b"", "malformed", id="nothing"),
-        pytest.param(b"X: " + b"a" * MAX_LINE_BYTES + b"\r\n\r\n", "too long", id="long line"),
-        pytest.param(b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n", "more than 100", id="too many"),
-        pytest.param(b"Host: a\r\nHost: a\r\n\r\n", "more than one Host", id="two hosts"),
-        pytest.param(b"Content-Length: 1\r\ncontent-length: 1\r\n\r\n", "more than one", id="two lengths"),
-        pytest.param(
-            b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "both", id="length and chunks"
-        ),
-        pytest.param(b"Transfer-Encoding: gzip, chunked\r\n\r\n", "other than chunked", id="other coding"),
-        pytest.param(b"Content-Length: +1\r\n\r\n", "no number", id="signed length"),
-        pytest.param(b"Content-Length: 1_0\r\n\r\n", "no number", id="underscored length"),
-        pytest.param(b"Content-Length: \xb2\r\n\r\n", "no number", id="superscript length"),
-    ],
-)
-def test_doubtful_headers_are_refused(block: bytes, why: str) -> None:
-    assert why in Headers(BytesIO(block)).status

@@ -89,7 +89,7 @@ class Line:
         near.setblocking(False)
         self.far.settimeout(10)
         self.peer = Peer(flow.hub, NATIVE, near.detach(), self.wheel, 1 << 16)
-        self.peer.start_with(b"")
+        self.peer.start_with(b"", b"")
         for number, topic in enumerate(topics):
             self.peer.receive(json.dumps({"subscribe": topic, "id": number}))
             flow.rest()

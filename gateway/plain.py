@@ -1,0 +1,106 @@
+"""A request that ends soon, answered by a WSGI application through pywsgi, in a greenlet.
+
+One request at a time: its head was read before (see `arrival`), and what follows it is handed back.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from typing import Any
+
+from gevent.pywsgi import WSGIHandler
+
+from gateway.head import Head
+
+log = logging.getLogger(__name__)
+
+
+class Replay(io.RawIOBase):
+    """Reads what came behind a head, and then on from the socket."""
+
+    def __init__(self, sock: Any, data: bytes) -> None:
+        self._sock, self._data = sock, data
+        self._is_over = False
+        self.is_sound = True  # nobody has read to the end of the connection, or waited in vain
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._data:
+            size = min(len(buffer), len(self._data))
+            buffer[:size], self._data = self._data[:size], self._data[size:]
+            return size
+        if self._is_over:
+            return None
+        self.is_sound = False
+        size = int(self._sock.recv_into(buffer))
+        self.is_sound = size > 0
+        return size
+
+    def end(self, reader: io.BufferedReader) -> bytes:
+        """Nothing more is read. What was read and not used."""
+        self._is_over = True
+        return reader.peek() + self._data
+
+
+class Handler(WSGIHandler):  # type: ignore[misc]
+    """One request."""
+
+    # Set by pywsgi, which is untyped.
+    socket: Any
+    path: str
+
+    def __init__(self, sock: Any, address: Any, server: Any, head: Head, rest: bytes) -> None:
+        self._head = head
+        self._replay = Replay(sock, rest)
+        super().__init__(sock, address, server, rfile=io.BufferedReader(self._replay))
+
+    def serve(self) -> bytes | None:
+        """Answer. What came behind the request, None if the connection must end."""
+        self.time_start = time.time()
+        stays = self.handle_one_request()
+        # pywsgi passes over a body that does not come to its end; what came later would be taken for a
+        # request.
+        return self._replay.end(self.rfile) if stays and self._replay.is_sound else None
+
+    # What pywsgi asks of itself
+
+    def read_requestline(self) -> str:
+        return self._head.line
+
+    def read_request(self, _line: str) -> bool:
+        head = self._head
+        self.command, self.path, self.request_version = head.method, head.target, head.version
+        self.headers = head.headers
+        length = self.headers.get("content-length")
+        self.content_length = None if length is None else int(length)
+        wishes = {wish.strip() for wish in (self.headers.get("connection") or "").lower().split(",")}
+        # HTTP/1.0 has no chunks, so an answer of unknown length must end with its connection; and who
+        # speaks it needs no more than one.
+        self.close_connection = head.version == "HTTP/1.0" or "close" in wishes
+        return True
+
+    def _connection_upgrade_requested(self) -> bool:
+        return False  # such a request is not answered here, and pywsgi would hand out an endless body
+
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        if issubclass(kind, ConnectionError | TimeoutError):  # the peer went, or does not go on
+            self.close_connection = True
+            self.server.note("cut", self._case)
+            return
+        log.error("a request failed %s", self._case, exc_info=(kind, error, trace))
+        self._send_error_response_if_possible(500)
+
+    def _handle_client_error(self, error: Exception) -> None:
+        self.server.note("bad_body", self._case)
+
+    def log_request(self) -> None:
+        log.debug("%s %s", self._case, self.code)
+
+    @property
+    def _case(self) -> str:
+        # Without the query: tokens may stand there.
+        return f"peer={self.client_address} method={self.command} path={self.path.partition('?')[0]}"
