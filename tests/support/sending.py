@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from threading import Event, Thread
@@ -27,8 +27,17 @@ def numbered(topic: str, numbers: Sequence[int]) -> list[list[bytes]]:
     return [[topic.encode(), json.dumps({"n": number}).encode()] for number in numbers]
 
 
+def number_alone(number: int) -> bytes:
+    return b'{"n":%d}' % number
+
+
 @contextmanager
-def stream(address: str, *topics: str, interval_s: float = 0.002) -> Iterator[None]:
+def stream(
+    address: str,
+    *topics: str,
+    interval_s: float = 0.002,
+    payload: Callable[[int], bytes] = number_alone,
+) -> Iterator[None]:
     """Numbered events on each topic in turn, from a PUB socket, while the block lasts."""
     stop = Event()
 
@@ -40,7 +49,7 @@ def stream(address: str, *topics: str, interval_s: float = 0.002) -> Iterator[No
             socket.connect(address)
             for number in count():
                 for topic in topics:
-                    socket.send_multipart([topic.encode(), b'{"n":%d}' % number])
+                    socket.send_multipart([topic.encode(), payload(number)])
                 if stop.wait(interval_s):
                     return
 

@@ -4,9 +4,11 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ServerClock } from '../public/page/clock.js'
 import { numbersIn } from '../public/page/fields.js'
-import { ago, axisMarks, compact, counted, perSecond } from '../public/page/format.js'
+import { ago, axisMarks, compact, counted, latency, perSecond } from '../public/page/format.js'
+import { Lag, lagInWords } from '../public/page/lag.js'
 import { filling, trace } from '../public/page/line.js'
 import { OwnClock } from '../public/page/own_clock.js'
+import { Pace } from '../public/page/pace.js'
 import { pointed } from '../public/page/pointed.js'
 import { extent, follow } from '../public/page/range.js'
 import { ranked, search } from '../public/page/ranking.js'
@@ -78,6 +80,9 @@ describe('format', () => {
   ]) test(`marks ${splits}`, () => assert.deepEqual(axisMarks(splits), expected))
   for (const [s, expected] of [[5, '5 s ago'], [240, '4 m ago'], [7200, '2 h ago'], [400_000, '5 d ago']]) {
     test(expected, () => assert.equal(ago(s), expected))
+  }
+  for (const [s, expected] of [[0.0124, '12 ms'], [0.9994, '999 ms'], [2.44, '2.4 s'], [NaN, '–']]) {
+    test(`latency ${s}`, () => assert.equal(latency(s), expected))
   }
   for (const [rate, expected] of [[0, ''], [2, '2.0/s'], [19.8, '20/s'], [12_000, '12.0k/s']]) {
     test(`rate ${rate}`, () => assert.equal(perSecond(rate), expected))
@@ -200,9 +205,10 @@ describe('Topic', () => {
   }
   for (const [name, topic, expected] of [
     ['no hole', fed(event(1, 10, 1), event(2, 11, 1)), []],
-    ['a hole', fed(event(1, 10, 1), event(5, 11, 1)), [{ fromS: 10, toS: 11, lost: 3 }]],
+    ['a hole', fed(event(1, 10, 1), event(5, 11, 1)), [{ fromS: 10, toS: 11, lost: 3, isSpared: false }]],
+    ['forgotten in between, and counted anew', fed(event(7, 10, 1), { ...event(1, 11, 1), seq: 30 }), []],
     ['the first is no hole', fed(event(77, 10, 1)), []],
-    ['a new log', fed(event(7, 10, 1), 'tear', event(1, 12, 1)), [{ fromS: 10, toS: 12, lost: null }]],
+    ['a new log', fed(event(7, 10, 1), 'tear', event(1, 12, 1)), [{ fromS: 10, toS: 12, lost: null, isSpared: false }]],
     ['a new log, and nothing was known', fed('tear', event(1, 12, 1)), []],
   ]) {
     test(name, () => {
@@ -210,6 +216,28 @@ describe('Topic', () => {
       assert.equal(topic.series.window(0, 99).breaks.at(-1), expected.length)
     })
   }
+  const spared = (...events) => {
+    const topic = new Topic('a')
+    return { topic, counts: events.map(one => topic.take(one, true)) }
+  }
+  for (const [name, { topic, counts }, expectedCounts, expectedHoles] of [
+    ['a sample stands for those left out', spared(event(1, 10, 1), event(6, 10.5, 1), event(7, 10.6, 1)), [1, 5, 1], []],
+    ['one alone', spared(event(77, 10, 1)), [1], []],
+    ['too far apart for a line', spared(event(1, 10, 1), event(6, 12, 1)), [1, 1], [{ fromS: 10, toS: 12, lost: 4, isSpared: true }]],
+    ['far apart, and nothing was left out', spared(event(1, 10, 1), event(2, 12, 1)), [1, 1], []],
+    ['what it has had already', spared(event(1, 10, 1), event(6, 10.5, 1), event(6, 10.5, 1), event(4, 10.3, 1), event(7, 10.6, 1)), [1, 5, 0, 0, 1], []],
+  ]) {
+    test(`spared: ${name}`, () => {
+      assert.deepEqual(counts, expectedCounts)
+      assert.deepEqual(topic.holes, expectedHoles)
+      assert.equal(topic.rate.at(15.9), counts.reduce((sum, count) => sum + count, 0) / 5)
+    })
+  }
+  test('whole again after it was spared: no hole, and nothing twice', () => {
+    const { topic } = spared(event(1, 10, 1), event(6, 10.5, 1), event(9, 10.8, 1))
+    assert.deepEqual([7, 8, 9, 10, 11].map(nth => topic.take(event(nth, 10 + nth / 10, 1))), [0, 0, 0, 1, 1])
+    assert.deepEqual(topic.holes, [])
+  })
   for (const [name, one, expected] of [
     ['text', { text: 'hello' }, 'hello'],
     ['a JSON string', { data: 'hello' }, 'hello'],
@@ -246,9 +274,11 @@ describe('Topic', () => {
   })
   for (const [holes, expected] of [
     [[], ''],
-    [[{ lost: 1 }], 'gap: 1 event lost'],
-    [[{ lost: 300 }, { lost: null }, { lost: 1000 }], 'gap: 1,300 events lost'],
-    [[{ lost: null }], 'gap: the log began anew'],
+    [[{ lost: 1, isSpared: false }], 'gap: 1 event lost'],
+    [[{ lost: 300, isSpared: false }, { lost: null, isSpared: false }, { lost: 1000, isSpared: false }], 'gap: 1,300 events lost'],
+    [[{ lost: null, isSpared: false }], 'gap: the log began anew'],
+    [[{ lost: 300, isSpared: true }], 'gap: 300 events skipped'],
+    [[{ lost: 300, isSpared: true }, { lost: 1, isSpared: false }], 'gap: 1 event lost and 300 events skipped'],
   ]) test(expected || 'no holes, no words', () => assert.equal(holesInWords(holes), expected))
 })
 
@@ -308,37 +338,122 @@ describe('Rate', () => {
     ['silent since', [1, 2, 3], 100, 0],
     ['late ones count', [99, 97], 100, 0.4],
     ['too late ones do not', [99, 50], 100, 0.2],
+    ['one can stand for several', [[99, 10]], 100, 2],
   ]) {
     test(name, () => {
       const rate = new Rate()
-      for (const timeS of times) rate.add(timeS)
+      for (const one of times) rate.add(...[one].flat())
       assert.equal(rate.at(nowS), expected)
     })
   }
 })
 
 describe('ServerClock', () => {
-  test('guesses until it is told', () => assert.equal(new ServerClock(5_000).nowS(1_000), 6))
-  test('believes the quickest of the last eight answers', () => {
-    const clock = new ServerClock(0)
+  test('guesses until it is told', () => {
+    const clock = new ServerClock(5_000)
+    assert.deepEqual([clock.nowS(1_000), clock.isSet], [6, false])
     clock.add({ rttMs: 4, serverMs: 10_000 }, 2)
-    clock.add({ rttMs: 400, serverMs: 90_000 }, 2)
-    assert.equal(clock.nowS(1_000), 11)
-    for (let n = 0; n < 8; n++) clock.add({ rttMs: 40, serverMs: 20_000 }, 20)
-    assert.equal(clock.nowS(1_000), 21)
+    assert.deepEqual([clock.nowS(1_000), clock.isSet], [11, true])
+  })
+  // [round trip, how much the server's clock is ahead as the answer has it, our clock], all in milliseconds
+  for (const [name, answers, aheadMs] of [
+    ['the quickest answer', [[4, 10_000, 0], [400, 10_150, 5_000]], 10_000],
+    ['a quicker one', [[400, 10_150, 0], [4, 10_000, 5_000]], 10_000],
+    ['however slow the connection has become', [[4, 10_000, 0], ...Array.from({ length: 100 }, (_, n) => [4_000, 8_100, 5_000 * n])], 10_000],
+    ['as clocks drift, in the end a new one', [[4, 10_000, 0], [40, 10_010, 600_000]], 10_010],
+    ['a clock that was set', [[4, 10_000, 0], [400, 3_600_000, 5_000]], 3_600_000],
+    ['a clock that was set, and the quickest since', [[4, 10_000, 0], [400, 3_600_000, 5_000], [40, 3_600_100, 6_000], [50, 3_600_080, 7_000]], 3_600_100],
+  ]) {
+    test(`believes ${name}`, () => {
+      const clock = new ServerClock(0)
+      for (const [rttMs, offsetMs, nowMs] of answers) clock.add({ rttMs, serverMs: nowMs + offsetMs - rttMs / 2 }, nowMs)
+      assert.equal(clock.nowS(0), aheadMs / 1000)
+    })
+  }
+})
+
+describe('Lag', () => {
+  const after = (ages, everyMs = 1) => {
+    const lag = new Lag()
+    ages.forEach((ageS, n) => lag.add(ageS, n * everyMs))
+    return lag
+  }
+  for (const [name, ages, nowMs, half, most] of [
+    ['nothing', [], 0, NaN, NaN],
+    ['one', [0.02], 0, 0.02, 0.02],
+    ['some', [0.5, 0.01, 0.03, 0.02], 10, 0.02, 0.5],
+    ['none is negative', [-0.5], 0, 0, 0],
+    ['only of the last two seconds', [9, 0.01], 2_001, 0.01, 0.01],
+    ['and at most a thousand', [...Array(1_024).fill(9), ...Array(1_024).fill(0.01)], 2_048, 0.01, 0.01],
+  ]) {
+    test(`the age of ${name}`, () => {
+      const lag = after(ages)
+      assert.deepEqual([lag.ageS(0.5, nowMs), lag.ageS(0.99, nowMs)], [half, most])
+    })
+  }
+  test('is behind from two seconds on, until it is clearly less', () => {
+    const lag = new Lag()
+    const found = [0.1, 1.9, 2.1, 1.5, 1.1, 0.9, 1.5, 2.1].map((ageS, n) => {
+      lag.add(ageS, n * 10_000)
+      return lag.isBehind(n * 10_000)
+    })
+    assert.deepEqual(found, [false, false, true, true, true, false, false, true])
+    assert.equal(lag.isBehind(999_999), false, 'nothing comes, so nothing is late')
+  })
+  for (const [found, expected] of [
+    [{ behindS: null, isSpared: false, silentS: 0.2 }, null],
+    [{ behindS: 2.44, isSpared: false, silentS: 0.2 }, 'Behind by 2.4 s - catching up'],
+    [{ behindS: 2.44, isSpared: true, silentS: 0.2 }, 'Behind by 2.4 s - skipping'],
+    [{ behindS: null, isSpared: true, silentS: 0.2 }, 'Connected: websocket - skipping'],
+    [{ behindS: null, isSpared: false, silentS: 4.7 }, 'No answer for 4 s'],
+  ]) test(`in words: ${expected}`, () => assert.equal(lagInWords(found, 'Connected: websocket'), expected))
+})
+
+describe('Pace', () => {
+  /** Looks once a second; 'b' is behind, 's' had events left out, '-' neither, 'x' both. */
+  const run = looks => {
+    const pace = new Pace()
+    const changes = []
+    const told = [...looks].flatMap(look => {
+      const [, times, mark] = /^(\d*)(.)$/.exec(look) ?? []
+      return Array(Number(times || 1)).fill(mark)
+    })
+    told.forEach((mark, second) => {
+      if ('sx'.includes(mark)) pace.spared(second * 1_000)
+      if (pace.turn('bx'.includes(mark), second * 1_000)) changes.push([second, pace.isSpared])
+    })
+    return changes
+  }
+  for (const [name, looks, expected] of [
+    ['everything while it keeps up', ['99-'], []],
+    ['everything through a short backlog', ['9-', '2b', '9-', '2b', '9-'], []],
+    ['less after two seconds behind', ['9-', '3b'], [[11, true]]],
+    ['less while it is behind', ['3b', '600x'], [[2, true]]],
+    ['everything when nothing was left out for ten seconds', ['3b', '5x', '30-'], [[2, true], [17, false]]],
+    ['everything again after half a minute', ['3b', '60s'], [[2, true], [32, false]]],
+    ['too early, so a minute', ['3b', '30s', '3b', '70s'], [[2, true], [32, false], [35, true], [95, false]]],
+    ['and two', ['3b', '30s', '3b', '60s', '3b', '130s'], [[2, true], [32, false], [35, true], [95, false], [98, true], [218, false]]],
+    ['half a minute, if it went well for a while', ['3b', '30s', '3b', '60s', '90-', '3b', '40s'],
+      [[2, true], [32, false], [35, true], [95, false], [188, true], [218, false]]],
+  ]) test(`asks for ${name}`, () => assert.deepEqual(run(looks), expected))
+  test('says what it asks for', () => {
+    const pace = new Pace()
+    assert.equal(pace.delivery, 'all')
+    for (const nowMs of [0, 2_000]) pace.turn(true, nowMs)
+    assert.deepEqual(pace.delivery, { hz: 10 })
   })
 })
 
 describe('View', () => {
   test('slides, stands still, and counts what it missed', () => {
     const view = new View(10)
-    view.count()
+    view.count(1)
     assert.deepEqual(view.stretch(100), { fromS: 90, toS: 100, isFrozen: false })
     view.toggle(100)
-    view.count()
-    view.count()
+    view.count(1)
+    view.count(4)
     assert.deepEqual(view.stretch(105), { fromS: 90, toS: 100, isFrozen: true })
-    assert.equal(view.missed, 2)
+    assert.equal(view.missed, 5)
     view.toggle(105)
     assert.equal(view.missed, 0)
     assert.deepEqual(view.stretch(106), { fromS: 96, toS: 106, isFrozen: false })

@@ -4,8 +4,10 @@ import { connect, State } from '../penstock.js'
 import { matcher } from '../penstock/patterns.js'
 import { Board } from './board.js'
 import { ServerClock } from './clock.js'
-import { compact, counted } from './format.js'
+import { compact, counted, latency } from './format.js'
+import { Lag, SILENT_S, lagInWords } from './lag.js'
 import { remember, remembered } from './memory.js'
+import { Pace } from './pace.js'
 import { showState } from './pill.js'
 import { Rate } from './rate.js'
 import { followTheme } from './theme.js'
@@ -16,6 +18,7 @@ const HISTORY = 200
 const PING_EVERY_MS = 5_000
 const HEADER_EVERY_MS = 500
 const GAP_SHOWN_MS = 60_000
+const LATENCY_MS = 10_000
 
 const byId = id => document.getElementById(id)
 const now = () => performance.now()
@@ -24,30 +27,58 @@ const clock = new ServerClock(performance.timeOrigin)
 const nowS = () => clock.nowS(now())
 const view = new View(10)
 const rate = new Rate()
+const lag = new Lag()
+const pace = new Pace()
 const board = new Board({ grid: byId('grid'), more: byId('more'), none: byId('no-match') }, nowS)
 const feed = connect()
 
-feed.subscribe('**', {
-  history: HISTORY,
-  onEvent(event) {
-    board.topic(event.topic, name => new Topic(name))?.take(event)
-    rate.add(event.time)
-    view.count()
-  },
-  onGap(gap) {
-    // Holes within one log show by the topic's own count; between two logs nothing can be counted.
-    if (gap.after.epoch !== gap.before.epoch) for (const topic of board.matching(matcher(gap.pattern))) topic.tear()
-    tell(gap)
-  },
-  onLive({ truncated }) {
-    board.settle()
-    byId('loading').hidden = true
-    if (truncated) fetchQuiet()
-  },
-  onError({ message }) {
-    byId('loading').textContent = `The gateway refused: ${message}`
-  },
-})
+/** What comes is of now: the past that was asked for has been delivered. */
+let isLive = false
+let heardMs = -Infinity
+let stop = follow({ history: HISTORY })
+
+/** Everything that happens, or as much of it as the pace is. @param {{history?: number, since?: string}} past */
+function follow(past) {
+  const { delivery, isSpared } = pace
+  return feed.subscribe('**', {
+    ...past,
+    delivery,
+    onEvent(event) {
+      heardMs = now()
+      if (isLive && clock.isSet) lag.add(nowS() - event.time, heardMs)
+      const topic = board.topic(event.topic, name => new Topic(name))
+      const count = topic ? topic.take(event, isSpared) : 1
+      if (count > 1) pace.spared(heardMs)
+      rate.add(event.time, count)
+      view.count(count)
+    },
+    onGap(gap) {
+      // Holes within one log show by the topic's own count; between two logs nothing can be counted.
+      if (gap.after.epoch !== gap.before.epoch) for (const topic of board.matching(matcher(gap.pattern))) topic.tear()
+      tell(gap)
+    },
+    onLive({ truncated }) {
+      isLive = true
+      board.settle()
+      byId('loading').hidden = true
+      if (truncated) fetchQuiet()
+    },
+    onError({ message }) {
+      byId('loading').textContent = `The gateway refused: ${message}`
+    },
+  })
+}
+
+/** Ask for less while everything is too much. */
+function keepPace() {
+  // Silence is no reason for less: who comes back after it wants what it missed. But it is none for more.
+  const isBehind = lag.isBehind(now()) || feed.state.slow || (pace.isSpared && silentS() >= SILENT_S)
+  if (!isLive || !pace.turn(isBehind, now())) return
+  const since = feed.position
+  stop()
+  isLive = false
+  stop = follow({ since })
+}
 
 /** The busiest topics filled all the history that one subscription gets: ask for the last event of the others. */
 function fetchQuiet() {
@@ -61,18 +92,31 @@ function fetchQuiet() {
 }
 
 let isConnected = false
-showState(byId('state'), byId('retry'), feed)
+/** When the gateway was asked what it has not answered yet. @type {number | null} */
+let askedMs = null
+showState(byId('state'), byId('retry'), feed, () => lagInWords({
+  behindS: isLive && lag.isBehind(now()) ? lag.ageS(0.5, now()) : null,
+  isSpared: pace.isSpared,
+  silentS: silentS(),
+}, feed.stateText))
 feed.onState(state => {
   byId('stale').hidden = !state.stale
   byId('loading').hidden = board.isSettled || state.stale === true
+  if (state.name !== State.CONNECTED) isLive = false
   isConnected = state.name === State.CONNECTED
   if (isConnected) measureClock()
   writeHeader()
 })
 followTheme(byId('theme'), () => board.restyle())
 
+function silentS() {
+  return askedMs === null ? 0 : (now() - Math.max(askedMs, heardMs)) / 1000
+}
+
 async function measureClock() {
+  askedMs ??= now()
   const answer = await feed.ping()
+  askedMs = null
   if (answer) clock.add(answer, now())
 }
 setInterval(measureClock, PING_EVERY_MS)
@@ -89,12 +133,18 @@ function tell({ pattern, cause, lost }) {
 function writeHeader() {
   // What came before a break is no rate of now.
   byId('rate').textContent = compact(isConnected ? Math.round(rate.at(nowS())) : 0)
+  const [half, most] = [0.5, 0.99].map(part => latency(lag.ageS(part, now(), LATENCY_MS)))
+  byId('latency').textContent = half
+  byId('latency').parentElement.title = `From the broker to this page; of 99 % of the events at most ${most}`
   byId('topics').textContent = compact(board.topicCount) + (board.isFull ? '+' : '')
   byId('topics-noun').textContent = board.topicCount === 1 ? 'topic' : 'topics'
   byId('empty').hidden = !board.isSettled || board.topicCount > 0
   byId('pause-text').textContent = view.isPaused ? `Paused - ${view.missed.toLocaleString('en')} new` : 'Pause'
 }
-setInterval(writeHeader, HEADER_EVERY_MS)
+setInterval(() => {
+  keepPace()
+  writeHeader()
+}, HEADER_EVERY_MS)
 
 function togglePause() {
   view.toggle(nowS())

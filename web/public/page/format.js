@@ -31,6 +31,12 @@ export function perSecond(rate) {
   return rate > 0 ? `${rate >= 10 ? compact(Math.round(rate)) : rate.toFixed(1)}/s` : ''
 }
 
+/** How long something took. @param {number} s NaN where nobody knows */
+export function latency(s) {
+  if (Number.isNaN(s)) return '–'
+  return s < 1 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(1)} s`
+}
+
 /** @param {number} s */
 export function ago(s) {
   if (s < 90) return `${Math.round(s)} s ago`

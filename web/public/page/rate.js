@@ -6,11 +6,11 @@ export class Rate {
   #counts = new Uint32Array(SECONDS + 1)
   #newestS = -Infinity
 
-  /** @param {number} timeS */
-  add(timeS) {
+  /** @param {number} timeS @param {number} [count] events of that time */
+  add(timeS, count = 1) {
     const second = Math.floor(timeS)
     this.#turnTo(second)
-    if (second > this.#newestS - this.#counts.length) this.#counts[second % this.#counts.length]++
+    if (second > this.#newestS - this.#counts.length) this.#counts[second % this.#counts.length] += count
   }
 
   /** @param {number} nowS */

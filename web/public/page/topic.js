@@ -9,10 +9,16 @@ import { KEEP_S, Series } from './series.js'
 const MOST_HOLES = 200
 const MOST_LINES = 10
 const MOST_LINE_CHARS = 2_000
+/** Values that are a sample of all there were: a line through them says so much. Over more it would lie. */
+const SAMPLED_S = 1
 
 /**
- * A stretch of time in which events are missing.
- * @typedef {{fromS: number, toS: number, lost: number | null}} Hole  lost: null where nobody can tell
+ * A stretch of time of which events are not here.
+ * @typedef {object} Hole
+ * @property {number} fromS
+ * @property {number} toS
+ * @property {number | null} lost  null where nobody can tell
+ * @property {boolean} isSpared    they were left out on purpose
  */
 
 export class Topic {
@@ -42,12 +48,20 @@ export class Topic {
     return this.series.fields.length > 0
   }
 
-  /** The next event of this topic. @param {import('../penstock/protocol.js').Event} event */
-  take(event) {
+  /**
+   * The next event of this topic; one that is not later than the last changes nothing.
+   * @param {import('../penstock/protocol.js').Event} event
+   * @param {boolean} [isSpared] those before it that are not here were left out on purpose
+   * @returns {number} how many events it stands for, itself and those
+   */
+  take(event, isSpared = false) {
+    const last = this.#isTorn ? null : this.#last
+    if (last && event.seq <= last.seq) return 0
     const timeS = this.#clock.at(event.data, event.time)
-    const lost = this.#last && !this.#isTorn ? event.nth - this.#last.nth - 1 : 0
-    const isBroken = this.#isTorn || lost > 0
-    if (isBroken && this.#last) this.#addHole({ fromS: this.#lastDrawnS, toS: timeS, lost: this.#isTorn ? null : lost })
+    const lost = last ? Math.max(0, event.nth - last.nth - 1) : 0
+    const isSample = isSpared && timeS - this.#lastDrawnS <= SAMPLED_S
+    const isBroken = this.#isTorn || (lost > 0 && !isSample)
+    if (isBroken) this.#addHole({ fromS: this.#lastDrawnS, toS: timeS, lost: last ? lost : null, isSpared })
     const numbers = 'data' in event ? numbersIn(event.data) : []
     if (numbers.length) {
       this.series.push(timeS, numbers, isBroken)
@@ -58,10 +72,12 @@ export class Topic {
       if (this.#lines.length > MOST_LINES) this.#lines.shift()
       this.#lineS = event.time
     }
-    this.rate.add(event.time)
+    const count = isSample ? 1 + lost : 1
+    this.rate.add(event.time, count)
     this.#last = event
     this.#lastDrawnS = timeS
     this.#isTorn = false
+    return count
   }
 
   /** The log began anew: the topic's own count says nothing about what lies between. */
@@ -101,6 +117,8 @@ export function holesInWords(holes) {
   if (!holes.length) return ''
   const known = holes.filter(({ lost }) => lost !== null)
   if (!known.length) return 'gap: the log began anew'
-  const lost = known.reduce((sum, hole) => sum + hole.lost, 0)
-  return `gap: ${counted(lost, 'event')} lost`
+  const sum = isSpared => known.reduce((sum, hole) => sum + (hole.isSpared === isSpared ? hole.lost : 0), 0)
+  const [lost, skipped] = [sum(false), sum(true)]
+  return ['gap:', lost && `${counted(lost, 'event')} lost`, lost && skipped && 'and', skipped && `${counted(skipped, 'event')} skipped`]
+    .filter(Boolean).join(' ')
 }

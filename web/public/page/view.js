@@ -24,8 +24,9 @@ export class View {
     this.#missed = 0
   }
 
-  count() {
-    if (this.isPaused) this.#missed += 1
+  /** @param {number} events that have come */
+  count(events) {
+    if (this.isPaused) this.#missed += events
   }
 
   /** @param {number} nowS */
