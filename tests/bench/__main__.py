@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from deploy.load.figure import Figure, line
 from deploy.load.loads import Found, Opening
 from deploy.load.names import FANOUT_RATES, IDLE_CONNECTIONS
 from deploy.load.stage import Rounds
-from tests.bench.comparison import compare, summary, table
+from tests.bench.comparison import Run, compare, summary, table
 from tests.bench.ingest import ingest
 from tests.bench.ours import FLOOR, NAME, penstock, python_floor
 from tests.bench.peers import PEERS
@@ -29,6 +30,10 @@ TOPIC = "bench"
 BENCHES = ("fanout", "latency", "idle", "topics", "ingest")
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
+# Seconds that a bench takes of a server where nothing else runs, in full and with --quick.
+ABOUT_S = {"fanout": (40, 18), "latency": (10, 6), "idle": (9, 4), "topics": (45, 30), "ingest": (10, 6)}
+TIME_S = 12 * 60.0  # where everything is slower: what has not begun by then is left out
+
 Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
 
 
@@ -37,31 +42,47 @@ def finding(*, is_quick: bool) -> Finding:
     connections = IDLE_CONNECTIONS // 5 if is_quick else IDLE_CONNECTIONS
 
     def found_by(bench: str, server: str, opening: Opening) -> Iterator[Found]:
-        """Nothing if the bench is not for that server."""
         if bench == "fanout":
             yield from loads.fanout(opening, TOPIC, FANOUT_RATES, rounds)
-        elif bench == "latency" and server != FLOOR:
+        elif bench == "latency":
             yield from loads.latency(opening, TOPIC, rounds)
-        elif bench == "idle" and server != FLOOR:
+        elif bench == "idle":
             yield from loads.idle(opening, TOPIC, connections)
             if server == NAME:
                 yield from loads.idle(opening, TOPIC, connections, own=True)
-        elif bench == "topics" and server in WITH_TOPICS:
+        elif bench == "topics":
             yield from topics(opening, TOPIC, rounds)
-        elif bench == "ingest" and server == NAME:
+        elif bench == "ingest":
             yield ingest(2.0 if is_quick else 5.0)
 
     return found_by
 
 
+def is_of(bench: str, server: str) -> bool:
+    """Whether the bench is for that server."""
+    if bench == "ingest":
+        return server == NAME
+    return server in WITH_TOPICS if bench == "topics" else bench == "fanout" or server != FLOOR
+
+
+def about(benches: Sequence[str], servers: Collection[str], *, is_quick: bool) -> str:
+    seconds = sum(ABOUT_S[bench][is_quick] for bench in benches for server in servers if is_of(bench, server))
+    return f"about {seconds / 60:.0f} minutes" if seconds > 90 else f"about {seconds} seconds"
+
+
 def measure(
-    benches: Sequence[str], servers: Mapping[str, Opening], found_by: Finding
+    benches: Sequence[str], servers: Mapping[str, Opening], found_by: Finding, time_s: float = TIME_S
 ) -> tuple[list[Figure], dict[str, str]]:
     """What was found, printed as it comes; and who was left out, and why."""
     figures: list[Figure] = []
     left_out: dict[str, str] = {}
+    end_s = time.monotonic() + time_s
     for bench in benches:
-        for server in [name for name in servers if name not in left_out]:
+        for server in [name for name in servers if name not in left_out and is_of(bench, name)]:
+            if time.monotonic() > end_s:
+                left_out[server] = "the time was over"
+                print(f"{bench:<8} {server} is left out: {left_out[server]}", flush=True)
+                continue
             try:
                 for found in found_by(bench, server, servers[server]):
                     figures += found
@@ -83,25 +104,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     servers: dict[str, Opening] = {NAME: penstock, FLOOR: python_floor}
     servers |= {name: PEERS[name] for name in given.peers}
+    print(f"This takes {about(given.only, servers, is_quick=given.quick)}.", file=sys.stderr)
     figures, left_out = measure(given.only, servers, finding(is_quick=given.quick))
     compared = list(compare(figures, TARGETS, left_out, own=NAME))
     print("\nOurs divided by theirs, and what is wanted of ours:\n")
     print("\n".join(table(compared)))
     print(f"\n{summary(compared)}")
     if given.json:
-        found = {"machine": machine(), "figures": figures, "compared": compared, "left_out": left_out}
-        given.json.write_bytes(msgspec.json.encode(found))
+        given.json.write_bytes(msgspec.json.encode(Run(machine(), figures, compared, left_out)))
     return 0
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": models[0] if models else platform.machine(),
-        "cores": psutil.cpu_count(),
+        "cores": str(psutil.cpu_count()),
     }
 
 

@@ -51,6 +51,15 @@ class Compared(Struct, frozen=True, kw_only=True):
     is_missed: bool = False
 
 
+class Run(Struct, frozen=True):
+    """All of it, as it is written."""
+
+    machine: dict[str, str]
+    figures: list[Figure]
+    compared: list[Compared]
+    left_out: dict[str, str]  # server and reason
+
+
 def compare(
     figures: Iterable[Figure], targets: Collection[Target], left_out: Mapping[str, str], *, own: str
 ) -> Iterator[Compared]:

@@ -27,9 +27,10 @@ from deploy.load.stage import staged
 from deploy.load.stream import Publish, Published
 from tests.bench import __main__ as bench
 from tests.bench import topics
-from tests.bench.comparison import Target, compare, summary, table
+from tests.bench.comparison import Run, Target, compare, summary, table
 from tests.bench.ours import penstock, python_floor
 from tests.bench.peers.peer import LeftOut
+from tests.bench.tables import tables
 from tests.bench.topics_crowd import Follow
 from tests.support import processes
 from tests.support.processes import REPO, environment
@@ -170,6 +171,20 @@ def test_ours_is_set_beside_what_is_wanted(target: Target, told: str) -> None:
     assert " ".join(said.split()) == told
 
 
+def test_what_a_run_wrote_makes_the_tables_of_the_docs() -> None:
+    figures = [*FOUND, figure("nats", None, why=SAID)]
+    compared = list(
+        compare(figures, [AT_MOST_HALF, Target("fanout", "20/s", CPU, at_most=4)], {}, own="penstock")
+    )
+    lines = list(tables(Run({"cores": "2"}, figures, compared, {"ws": "not installed"})))
+    assert {
+        "| 20/s | 5 µs | saturates at 100/s |",
+        f"| 20/s: {CPU} | saturates at 100/s |",
+        f"| 20/s: {CPU} | 5 µs (at most 4, MISSED) |",
+        "ws was left out: not installed",
+    } <= set(lines)
+
+
 def test_a_target_of_what_was_not_measured_is_not_spoken_of() -> None:
     elsewhere = Target("idle", "10,000 idle", CPU, at_most=1)
     assert list(compare(FOUND, [elsewhere], {}, own="penstock")) == []
@@ -186,6 +201,14 @@ def test_who_cannot_be_had_is_left_out_with_the_reason(capsys: pytest.CaptureFix
     assert [each.server for each in figures] == ["penstock", "socketify"] * 2
     assert left_out == {"nats": "nats-server is not installed"}
     assert "nats is left out: nats-server is not installed" in capsys.readouterr().out
+
+
+def test_who_has_not_begun_when_the_time_is_over_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def found_by(which: str, server: str, opening: Opening) -> Iterator[Found]:
+        yield [figure(server, 1.0)]
+
+    assert bench.measure(["fanout"], {"penstock": penstock}, found_by, time_s=-1.0)[0] == []
+    assert "penstock is left out: the time was over" in capsys.readouterr().out
 
 
 def test_what_goes_wrong_with_ours_is_not_left_out() -> None:
