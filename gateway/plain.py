@@ -16,6 +16,8 @@ from gateway.head import Head
 
 log = logging.getLogger(__name__)
 
+HELD_BYTES = 64 << 10  # of an answer, before some of it is sent
+
 
 class Replay(io.RawIOBase):
     """Reads what came behind a head, and then on from the socket."""
@@ -49,12 +51,15 @@ class Replay(io.RawIOBase):
 class Handler(WSGIHandler):  # type: ignore[misc]
     """One request."""
 
+    _has_sent = False
+
     # Set by pywsgi, which is untyped.
     socket: Any
     path: str
 
     def __init__(self, sock: Any, address: Any, server: Any, head: Head, rest: bytes) -> None:
         self._head = head
+        self._held = bytearray()
         self._replay = Replay(sock, rest)
         super().__init__(sock, address, server, rfile=io.BufferedReader(self._replay))
 
@@ -83,6 +88,22 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         self.close_connection = head.version == "HTTP/1.0" or "close" in wishes
         return True
 
+    def process_result(self) -> None:
+        super().process_result()
+        self._send_held()
+
+    def _sendall(self, data: bytes) -> None:
+        # pywsgi would send head, chunks and end one by one, at 50 µs each.
+        self._held += data
+        self.response_length += len(data)
+        if len(self._held) >= HELD_BYTES:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, bytearray()
+        self._has_sent = True
+        self.socket.sendall(held)
+
     def _connection_upgrade_requested(self) -> bool:
         return False  # such a request is not answered here, and pywsgi would hand out an endless body
 
@@ -96,6 +117,14 @@ class Handler(WSGIHandler):  # type: ignore[misc]
 
     def _handle_client_error(self, error: Exception) -> None:
         self.server.note("bad_body", self._case)
+
+    def _send_error_response_if_possible(self, code: int) -> None:
+        if not self._has_sent:
+            # What was held of another answer is forgotten.
+            self._held.clear()
+            self.headers_sent, self.response_use_chunked, self.response_length = False, False, 0
+        super()._send_error_response_if_possible(code)
+        self._send_held()
 
     def log_request(self) -> None:
         log.debug("%s %s", self._case, self.code)

@@ -59,9 +59,12 @@ class Edge:
             raise ValueError("a fault of ours")
         body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Type", "text/plain")])
-        answer = [environ["PATH_INFO"].encode() + body]
         # A generator has no length that pywsgi could tell.
-        return (each for each in answer) if environ["PATH_INFO"] == "/unknown" else answer
+        if environ["PATH_INFO"] == "/unknown":
+            return iter([b"/unknown"])
+        if environ["PATH_INFO"] == "/late-fault":
+            return (b"x" * (10 // left) for left in (2, 1, 0))
+        return [environ["PATH_INFO"].encode() + body]
 
     def _adopt(self, fd: int, upgrade: Upgrade, head: bytes, early: bytes) -> None:
         os.write(fd, head)
@@ -313,11 +316,19 @@ def test_an_answer_of_unknown_length_comes_in_chunks(edge: Edge) -> None:
     assert read_answer(client)[2] == b"/plain"
 
 
-def test_a_fault_of_ours_is_a_500_and_a_line(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
-    assert edge.answer(PLAIN.replace(b"plain", b"fault?token=secret"))[0] == 500
+@pytest.mark.parametrize("path", ["/fault", "/late-fault"])
+def test_a_fault_of_ours_is_a_500_and_a_line(edge: Edge, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    status, _, body = edge.answer(f"GET {path}?token=secret HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert (status, body) == (500, b"Internal Server Error")
     (record,) = caplog.records
-    assert "path=/fault" in record.getMessage() and "secret" not in record.getMessage()
-    assert record.exc_info and isinstance(record.exc_info[1], ValueError)
+    assert f"path={path}" in record.getMessage() and "secret" not in record.getMessage()
+    assert record.exc_info and isinstance(record.exc_info[1], ValueError | ZeroDivisionError)
+
+
+def test_a_large_answer_comes_whole(edge: Edge) -> None:
+    body = bytes(range(256)) * 2_000
+    data = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    assert edge.answer(data + PLAIN)[2] == b"/p" + body
 
 
 # Time
