@@ -46,6 +46,7 @@ class Handshake(WebSocketHandler):  # type: ignore[misc]
         self.websocket.handler = None
         self.websocket.closed = True
         self.websocket = None
+        self.environ.clear()  # they hold each other
         if upgrade.protocol:
             self._headers.append(("Sec-WebSocket-Protocol", upgrade.protocol))
         if upgrade.extensions:
