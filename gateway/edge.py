@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 ACCEPTS = 16  # in a row, at 0.15 ms with their handshakes: others wait while they last
 KEPT_S = 75.0
+KEPT_MAX = 10_000
 STILL_S = 30.0
 TICK_S = 1.0
 DRAIN_BYTES = 16 << 10
@@ -202,9 +203,10 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
     # For Arrival
 
     def take(self, arrival: Arrival, head: bytes, rest: bytes) -> None:
+        if not self._has_room(arrival):
+            return
         found = self._examine(head, arrival.address)
         self._fresh.discard(arrival)
-        self._kept.discard(arrival)
         fd, address = arrival.release(), arrival.address
         if isinstance(found, Head):
             gevent.spawn(self._serve, fd, address, found, rest)
@@ -222,17 +224,25 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             self.streams.adopt(fd, found)
 
     def hold(self, arrival: Arrival, size: int) -> None:
-        if size > heads.MAX_BYTES:
+        if self._has_room(arrival) and size > heads.MAX_BYTES:
             self._dismiss(arrival, _TOO_LARGE)
-        elif self._kept.discard(arrival):
-            self._fresh.add(arrival, time.monotonic())
 
     def lose(self, arrival: Arrival) -> None:
-        self._fresh.discard(arrival)
         self._kept.discard(arrival)
-        self.lobby.leave(arrival.address[0])
-        if arrival.has_begun:
-            self.note("cut", f"peer={arrival.address}")
+        if self._fresh.discard(arrival):
+            self.lobby.leave(arrival.address[0])
+            if arrival.has_begun:
+                self.note("cut", f"peer={arrival.address}")
+
+    def _has_room(self, arrival: Arrival) -> bool:
+        """Whether it may say something: one that was kept is in the lobby anew, or it is refused."""
+        if not self._kept.discard(arrival):
+            return True
+        if refusal := self.lobby.enter(arrival.address[0]):
+            self._refuse(arrival.release(), arrival.address, refusal)
+            return False
+        self._fresh.add(arrival, time.monotonic())
+        return True
 
     # What they want
 
@@ -277,18 +287,22 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             self.note("cut", f"peer={address}")
         finally:
             sock.detach()
+            self.lobby.leave(address[0])
             stays = behind is not None and self.started
             if not stays:
-                self.lobby.leave(address[0])
                 _part(fd)
         if stays:
-            arrival = Arrival(self, fd, address)
-            self._kept.add(arrival, time.monotonic())
-            arrival.resume(behind or b"")
+            self._keep(Arrival(self, fd, address), behind or b"")
+
+    def _keep(self, arrival: Arrival, behind: bytes) -> None:
+        # Whoever is idle takes nobody's place: not counted, and the first to go.
+        self._kept.add(arrival, time.monotonic())
+        if len(self._kept) > KEPT_MAX:
+            self._kept.oldest().close()
+        arrival.resume(behind)
 
     def _dismiss(self, arrival: Arrival, refusal: Refusal) -> None:
         self._fresh.discard(arrival)
-        self._kept.discard(arrival)
         self.lobby.leave(arrival.address[0])
         self._refuse(arrival.release(), arrival.address, refusal)
 

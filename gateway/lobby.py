@@ -75,3 +75,9 @@ class Waiting(Generic[T]):
 
     def all(self) -> list[T]:
         return list(self._since_s)
+
+    def oldest(self) -> T:
+        return next(iter(self._since_s))
+
+    def __len__(self) -> int:
+        return len(self._since_s)

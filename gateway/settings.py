@@ -31,7 +31,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # 10 µs, twice what a write does. 0: permessage-deflate is not used.
     deflate_min_bytes: Annotated[int, Meta(ge=0)] = 1024
     head_s: Annotated[float, Meta(gt=0)] = 10.0  # for the head of a request to come whole; 408 then
-    # Connections that no WebSocket or event stream has been made of. One costs a kilobyte, and behind a
+    # Connections in the middle of a request. One whose head is yet to come costs a kilobyte, and behind a
     # proxy all of them are of one address.
     arrivals_max: Annotated[int, Meta(ge=1)] = 10_000
     arrivals_per_address_max: Annotated[int, Meta(ge=1)] = 1_000

@@ -403,6 +403,29 @@ def test_a_connection_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
         edge.close()
 
 
+def test_whoever_is_idle_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway.edge, "KEPT_MAX", 2)
+    edge = Edge(lobby=Lobby(1, 1))
+    try:
+        idle = [edge.connect(b"") for _ in range(3)]
+        assert [read_answer(client)[0] for client in idle[1:]] == [429, 429]
+        idle[1:] = []
+        for _ in range(3):
+            idle[-1].sendall(PLAIN)
+            assert read_answer(idle[-1])[2] == b"/plain"
+            idle.append(edge.connect(b""))
+        oldest, second, third, fourth = idle
+        assert ends(oldest) == b""
+        fourth.sendall(b"GET")
+        second.sendall(PLAIN)  # it comes back while there is no place
+        assert read_answer(second)[0] == 429
+        fourth.sendall(PLAIN[3:])
+        assert read_answer(fourth)[2] == b"/plain"
+        third.close()
+    finally:
+        edge.close()
+
+
 def test_a_body_that_stands_still_ends_the_connection(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.edge, "STILL_S", 0.2)
     for path in (b"/echo", b"/unread"):

@@ -56,7 +56,7 @@ def test_the_late_ones_are_told_once_and_oldest_first() -> None:
     assert waiting.late(9.5) == []
     assert waiting.late(12) == ["a", "c"]
     assert waiting.late(12) == []
-    assert waiting.all() == ["d"]
+    assert (waiting.all(), waiting.oldest(), len(waiting)) == (["d"], "d", 1)
 
 
 def test_whoever_begins_anew_has_its_whole_time() -> None:
