@@ -35,7 +35,7 @@ TAKE_BYTES = 4 << 20
 TAKE_S = 0.002
 PUTS_PER_TURN = 16
 GIVE_WAY_S = 0.002  # the longest that a flush keeps readers waiting
-FLUSH_PAUSE_MAX_S = 0.004
+FLUSH_PAUSE_MAX_S = 0.006
 TICK_S = 0.25
 SILENCE_S = 2.0  # of no word from the broker, before the log speaks of it
 
@@ -72,12 +72,23 @@ class Feed:
         self._monitor = self._socket.get_monitor_socket(SocketEvent.HANDSHAKE_SUCCEEDED)
         loop = get_hub().loop
         self._watchers = [loop.io(self._socket.fd, 1), loop.io(self._monitor.fd, 1)]
-        for watcher in self._watchers:
-            watcher.start(self.wake)
+        self._watch()
         self._socket.connect(address)
 
     def wake(self) -> None:
         self._work.set()
+
+    def _watch(self) -> None:
+        for watcher in self._watchers:
+            if not watcher.active:
+                watcher.start(self._on_word)
+
+    def _on_word(self) -> None:
+        # The descriptors stay readable until the sockets are used. Watched meanwhile, in a pause or a
+        # flush, they would wake the loop without end: four fifths of a core.
+        for watcher in self._watchers:
+            watcher.stop()
+        self.wake()
 
     @property
     def is_silent(self) -> bool:
@@ -150,6 +161,7 @@ class Feed:
             if batch:
                 gevent.sleep(0)
             else:
+                self._watch()
                 due_s = self.hub.due_in_s()
                 self._work.wait(TICK_S if due_s is None else min(due_s, TICK_S))
 
