@@ -134,7 +134,7 @@ class Connection(ABC):
         commands, limits = self._work().commands, self.hub.limits
         for command in protocol.commands(text, limits["history"]):
             # Not for what will be refused: that must cost the broker nothing.
-            has_room = len(self.interest.patterns) + len(commands) < limits["subscriptions"]
+            has_room = len(self.interest.wants) + len(commands) < limits["subscriptions"]
             if has_room and isinstance(command, Subscribe):
                 for wanted in command.patterns:
                     self.hub.needs.announce(wanted)
@@ -254,7 +254,7 @@ class Connection(ABC):
     def _obey(self, behind: Behind, command: Command) -> bytes | None:
         if isinstance(command, Subscribe):
             limit = self.hub.limits["subscriptions"]
-            if len(self.interest.patterns | command.patterns) > limit:
+            if len(self.interest.wants) + len(self.interest.lacking(command.patterns)) > limit:
                 message = f"more than {limit} subscriptions on a connection"
                 return self._say(protocol.refused(Refusal(command.id, "limit", message)))
             behind.cut = Cut(command)
@@ -266,7 +266,7 @@ class Connection(ABC):
         return self._unsubscribe(behind, command)
 
     def _unsubscribe(self, behind: Behind, command: Unsubscribe) -> bytes | None:
-        if command.pattern not in self.interest.patterns:
+        if not self.interest.has(command.pattern):
             message = f"{command.pattern.text!r} is not subscribed"
             return self._say(protocol.refused(Refusal(command.id, "not_subscribed", message)))
         position = self._leave(behind).position
@@ -333,7 +333,7 @@ class Connection(ABC):
         """Bring the connection to the place of the cut. False: the flow goes on, for it is further on."""
         hub = self.hub
         if not cut.claimed:
-            cut.claimed = cut.wanted.patterns - self.interest.patterns
+            cut.claimed = self.interest.lacking(cut.wanted.patterns)
             for wanted in cut.claimed:
                 hub.needs.claim(wanted)
         for wanted in cut.wanted.patterns:

@@ -83,6 +83,7 @@ class Hub:
         self._interests = Interests()
         self._everyone: Interest = self.interest(frozenset())  # of new connections
         self._cohorts: dict[tuple[Interest, Form], Cohort] = {}
+        self._empty: dict[Cohort, None] = {}  # those without members
         self._conflating: dict[Cohort, None] = {}  # those with lanes
         self._routes = Routes()
         self._dirty: dict[Cohort, None] = {}
@@ -377,6 +378,7 @@ class Hub:
             self._catch_up(cohort)
         elif cohort in self._due:
             cohort.begin(self._slots)
+        self._empty.pop(cohort, None)
         cohort.members.add(connection)
         connection.cohort, connection.turn = cohort, self.turn
         if cohort.lanes and any(cohort.lanes.pending()):
@@ -415,6 +417,8 @@ class Hub:
     def _take_out(self, connection: Connection, cohort: Cohort) -> None:
         connection.cohort = None
         cohort.members.discard(connection)
+        if not cohort.members:
+            self._empty[cohort] = None
         if cohort.lanes:
             cohort.lanes.newcomers.pop(connection, None)
         self._behind.add(connection)
@@ -432,8 +436,9 @@ class Hub:
     def expire(self) -> None:
         """Drop what nobody needs any more; to be called about once a second."""
         self.needs.expire()
-        for key, cohort in [item for item in self._cohorts.items() if not item[1].members]:
-            del self._cohorts[key]
+        empty, self._empty = self._empty, {}
+        for cohort in empty:
+            del self._cohorts[cohort.interest, cohort.form]
             self._dirty.pop(cohort, None)
             self._conflating.pop(cohort, None)
             self._routes.discard(cohort)

@@ -32,9 +32,13 @@ class Interest:
         self.conflates = any(wanted.delivery != ALL for wanted in wants)  # less of some
         self._cache: dict[str, Delivery | None] | None = None
 
-    @property
-    def patterns(self) -> frozenset[Pattern]:
-        return frozenset(wanted.pattern for wanted in self.wants)
+    def has(self, pattern: Pattern) -> bool:
+        text = pattern.text
+        return any(wanted.pattern.text == text for wanted in self.wants)
+
+    def lacking(self, patterns: frozenset[Pattern]) -> frozenset[Pattern]:
+        """Those that it does not have."""
+        return frozenset(each for each in patterns if not self.has(each))
 
     def delivery(self, topic: str) -> Delivery | None:
         """How much of a topic; of several the fullest. None: it is not wanted."""
@@ -54,8 +58,8 @@ class Interest:
 
     def with_(self, more: Wants) -> Wants:
         """A subscription to a pattern that there is replaces it."""
-        patterns = {wanted.pattern for wanted in more}
-        return more | {wanted for wanted in self.wants if wanted.pattern not in patterns}
+        texts = {wanted.pattern.text for wanted in more}
+        return more.union(wanted for wanted in self.wants if wanted.pattern.text not in texts)
 
     def without(self, pattern: Pattern) -> Wants:
         return frozenset(wanted for wanted in self.wants if wanted.pattern != pattern)

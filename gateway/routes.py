@@ -29,12 +29,12 @@ class Routes:
     def add(self, cohort: Cohort) -> None:
         for wanted in cohort.interest.wants:
             self._patterns.add(wanted.pattern, cohort)
-        self._forget(cohort.interest.patterns)
+        self._forget([wanted.pattern for wanted in cohort.interest.wants])
 
     def discard(self, cohort: Cohort) -> None:
         for wanted in cohort.interest.wants:
             self._patterns.discard(wanted.pattern, cohort)
-        self._forget(cohort.interest.patterns)
+        self._forget([wanted.pattern for wanted in cohort.interest.wants])
 
     def _find(self, topic: str) -> Route:
         if len(self._known) >= ROUTES_MAX:
