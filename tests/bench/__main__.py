@@ -16,7 +16,7 @@ from deploy.load import loads
 from deploy.load.errors import Failed
 from deploy.load.figure import Figure, line
 from deploy.load.loads import Found, Opening
-from deploy.load.names import FANOUT_RATES, IDLE_CONNECTIONS
+from deploy.load.names import FANOUT_CLIENTS, FANOUT_RATES, IDLE_CONNECTIONS
 from deploy.load.stage import Rounds
 from tests.bench.comparison import Run, compare, summary, table
 from tests.bench.ingest import ingest
@@ -31,7 +31,7 @@ BENCHES = ("fanout", "latency", "idle", "topics", "ingest")
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
 # Seconds that a bench takes of a server where nothing else runs, in full and with --quick.
-ABOUT_S = {"fanout": (40, 18), "latency": (10, 6), "idle": (9, 4), "topics": (45, 30), "ingest": (10, 6)}
+ABOUT_S = {"fanout": (40, 18), "latency": (20, 12), "idle": (9, 4), "topics": (45, 30), "ingest": (10, 6)}
 TIME_S = 12 * 60.0  # where everything is slower: what has not begun by then is left out
 
 Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
@@ -46,6 +46,8 @@ def finding(*, is_quick: bool) -> Finding:
             yield from loads.fanout(opening, TOPIC, FANOUT_RATES, rounds)
         elif bench == "latency":
             yield from loads.latency(opening, TOPIC, rounds)
+            # A million deliveries a second, to clients that read whatever comes as it comes.
+            yield from loads.latency(opening, TOPIC, rounds, clients=FANOUT_CLIENTS)
         elif bench == "idle":
             yield from loads.idle(opening, TOPIC, connections)
             if server == NAME:

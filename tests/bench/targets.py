@@ -34,11 +34,11 @@ TARGETS = (
     *(Target("fanout", _fanout(rate), CPU, "nats", at_most=0.55) for rate in FANOUT_RATES),
     *(Target("fanout", _fanout(rate), CPU, "socketify", at_most=0.6) for rate in FANOUT_RATES),
     Target("fanout", _fanout(20), CPU, "floor", at_most=1.6),
-    Target("fanout", _fanout(1_000), P99, at_most=25),
     # Four million, less the percent by which a producer misses its rate.
     Target("fanout", _fanout(4_000), DELIVERED, at_least=3_960_000),
     Target("latency", _LATENCY, P50, at_most=1),
     Target("latency", _LATENCY, P99, at_most=5),
+    Target("latency", streamed(FANOUT_CLIENTS, LATENCY_RATE), P99, at_most=25),
     Target("idle", _IDLE, MEMORY, at_most=1_200),
     Target("idle", _IDLE, CPU_CONNECT, at_most=200),
     Target("topics", topics.LOAD, CPU, at_most=8),
