@@ -293,7 +293,12 @@ class Connection(ABC):
         is_behind = past.position.seq < hub.flushed
         if self._owes(behind, hub.position) and (behind.is_newest_next or not is_behind):
             behind.is_newest_next = False
-            return self._settle(behind, hub.position)
+            if (page := self._settle(behind, hub.position)) is not None:
+                return page
+            if not is_behind:
+                if self.interest.collects:
+                    hub.after_flush(self.pump)  # what it wants in full does not wait for that
+                return None
         behind.is_newest_next = True
         if is_behind:
             items = past.read(hub.flushed, self.pump)

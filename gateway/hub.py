@@ -220,9 +220,10 @@ class Hub:
         joins or leaves a cohort meanwhile is accounted for. One flush at a time.
         """
         now_s = self.clock()
-        self._slots = {each: each.slot(now_s) for each in Delivery}
+        before, self._slots = self._slots, {each: each.slot(now_s) for each in Delivery}
         for each in list(self._waiting):
-            self._dirty |= self._waiting.pop(each)
+            if self._slots[each] != before[each]:
+                self._dirty |= self._waiting.pop(each)
         self._due, self._dirty = self._dirty, {}
         self._before = self.position
         self.flushed, self.flushed_epoch = self.seen, self.epoch

@@ -112,6 +112,39 @@ def test_beyond_the_ring_the_log_is_asked_for_the_newest() -> None:
     assert socket.heard() == ["b 4", "a 10", "at 14"]
 
 
+class Held(Socket):
+    """Does not keep up with newest values."""
+
+    __slots__ = ("is_held",)
+    is_held: bool
+
+    def takes_more(self) -> bool:
+        return not self.is_held
+
+
+def test_what_is_wanted_in_full_does_not_wait_for_who_is_held() -> None:
+    flow = Flow()
+    socket = Held(flow.hub, 1)
+    socket.is_held = False
+    flow.hub.add(socket)
+    socket.say(subscribe="a", id=1)
+    socket.say(subscribe="b", id=2, delivery="latest")
+    flow.rest()
+    list(socket.frames())
+    socket.is_held = True
+    flow.publish("b", "a", "b")
+    flow.rest()
+    socket.pump()  # there is room in the socket, so the event loop does this at once
+    for _ in range(2):
+        flow.publish("b", "a", "b")
+        flow.rest()
+    assert socket.heard() == ["a 2", "a 5", "a 8"]
+    socket.is_held = False
+    socket.pump()
+    flow.rest()
+    assert socket.heard() == ["b 9", "at 9"]
+
+
 # So many a second
 
 
@@ -149,6 +182,20 @@ def test_the_hub_says_when_it_wants_to_flush() -> None:
     assert flow.hub.due_in_s() == 0
     flow.rest()
     assert socket.heard() == ["a 1", "b 2", "b 4"]
+
+
+def test_who_is_not_due_is_not_looked_at() -> None:
+    flow = Flow()
+    connect(flow, a=HZ_2)
+    flow.publish("a")
+    flow.flush()
+    flow.publish("a")
+    flow.flush()
+    for _ in range(3):
+        flow.publish("b")
+        assert not flow.hub._dirty
+        flow.flush()
+    assert [len(cohorts) for cohorts in flow.hub._waiting.values()] == [1]
 
 
 def test_a_topic_comes_at_most_so_often() -> None:
