@@ -351,9 +351,9 @@ describe('Rate', () => {
 describe('ServerClock', () => {
   test('guesses until it is told', () => {
     const clock = new ServerClock(5_000)
-    assert.deepEqual([clock.nowS(1_000), clock.isSet], [6, false])
+    assert.deepEqual([clock.nowS(1_000), clock.errorS(1_000)], [6, Infinity])
     clock.add({ rttMs: 4, serverMs: 10_000 }, 2)
-    assert.deepEqual([clock.nowS(1_000), clock.isSet], [11, true])
+    assert.deepEqual([clock.nowS(1_000), clock.errorS(2), clock.errorS(10_002)], [11, 0.003, 0.004])
   })
   // [round trip, how much the server's clock is ahead as the answer has it, our clock], all in milliseconds
   for (const [name, answers, aheadMs] of [
@@ -395,10 +395,12 @@ describe('Lag', () => {
     const lag = new Lag()
     const found = [0.1, 1.9, 2.1, 1.5, 1.1, 0.9, 1.5, 2.1].map((ageS, n) => {
       lag.add(ageS, n * 10_000)
-      return lag.isBehind(n * 10_000)
+      return lag.isBehind(n * 10_000, 0)
     })
     assert.deepEqual(found, [false, false, true, true, true, false, false, true])
-    assert.equal(lag.isBehind(999_999), false, 'nothing comes, so nothing is late')
+    assert.equal(lag.isBehind(999_999, 0), false, 'nothing comes, so nothing is late')
+    lag.add(3, 1_000_000)
+    assert.deepEqual([lag.isBehind(1_000_000, 1.5), lag.isBehind(1_000_000, 0.5)], [false, true], 'only what is certain')
   })
   for (const [found, expected] of [
     [{ behindS: null, isSpared: false, silentS: 0.2 }, null],

@@ -45,7 +45,7 @@ function follow(past) {
     delivery,
     onEvent(event) {
       heardMs = now()
-      if (isLive && clock.isSet) lag.add(nowS() - event.time, heardMs)
+      if (isLive && clock.errorS(heardMs) < Infinity) lag.add(nowS() - event.time, heardMs)
       const topic = board.topic(event.topic, name => new Topic(name))
       const count = topic ? topic.take(event, isSpared) : 1
       if (count > 1) pace.spared(heardMs)
@@ -72,7 +72,7 @@ function follow(past) {
 /** Ask for less while everything is too much. */
 function keepPace() {
   // Silence is no reason for less: who comes back after it wants what it missed. But it is none for more.
-  const isBehind = lag.isBehind(now()) || feed.state.slow || (pace.isSpared && silentS() >= SILENT_S)
+  const isBehind = isLate() || feed.state.slow || (pace.isSpared && silentS() >= SILENT_S)
   if (!isLive || !pace.turn(isBehind, now())) return
   const since = feed.position
   stop()
@@ -95,7 +95,7 @@ let isConnected = false
 /** When the gateway was asked what it has not answered yet. @type {number | null} */
 let askedMs = null
 showState(byId('state'), byId('retry'), feed, () => lagInWords({
-  behindS: isLive && lag.isBehind(now()) ? lag.ageS(0.5, now()) : null,
+  behindS: isLive && isLate() ? lag.ageS(0.5, now()) : null,
   isSpared: pace.isSpared,
   silentS: silentS(),
 }, feed.stateText))
@@ -108,6 +108,10 @@ feed.onState(state => {
   writeHeader()
 })
 followTheme(byId('theme'), () => board.restyle())
+
+function isLate() {
+  return lag.isBehind(now(), clock.errorS(now()))
+}
 
 function silentS() {
   return askedMs === null ? 0 : (now() - Math.max(askedMs, heardMs)) / 1000

@@ -14,9 +14,9 @@ export class ServerClock {
     this.#guessMs = guessMs
   }
 
-  /** Whether the server was heard: until then it is a guess, perhaps hours off. */
-  get isSet() {
-    return this.#best !== null
+  /** By how much it can be wrong; Infinity until the server was heard, for a guess can be hours off. @param {number} nowMs */
+  errorS(nowMs) {
+    return this.#best ? errorMs(this.#best, nowMs) / 1000 : Infinity
   }
 
   /**

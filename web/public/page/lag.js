@@ -36,9 +36,12 @@ export class Lag {
     return ages.length ? ages[Math.ceil(part * ages.length) - 1] : NaN
   }
 
-  /** @param {number} nowMs */
-  isBehind(nowMs) {
-    this.#isBehind = this.ageS(0.5, nowMs) > (this.#isBehind ? CAUGHT_UP_S : BEHIND_S)
+  /**
+   * @param {number} nowMs
+   * @param {number} doubtS by how much the ages can be wrong
+   */
+  isBehind(nowMs, doubtS) {
+    this.#isBehind = this.ageS(0.5, nowMs) - doubtS > (this.#isBehind ? CAUGHT_UP_S : BEHIND_S)
     return this.#isBehind
   }
 }
