@@ -1,9 +1,9 @@
 """Requests and answers of the control port (ROUTER, 5557), as values. Pure.
 
-A request is one frame, a JSON object with `op` and `id`; the answer is a JSON object with the same
-`id` and `ok` or `error`, followed by one frame of records (see `broker.wire`) where events are asked
-for. Each request has one answer and no memory on the broker's side: a requester that hears nothing
-asks again. Epochs are 16 hex digits, seqs are integers.
+A request is one frame, a JSON object with `op` and `id`, for `publish` and `submit` followed by a frame
+of events; the answer is a JSON object with the same `id` and `ok` or `error`, followed by one frame of
+records where events are asked for (`broker.wire` has both). Each request has one answer: a requester
+that hears nothing asks again. Epochs are 16 hex digits, seqs are integers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 Id = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Names = Annotated[tuple[str, ...], Meta(max_length=10_000)]
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]  # of a producer, a subject, a key
 
 PAGE_EVENTS = 2_000
 PAGE_BYTES = 512 * 1024
@@ -106,7 +108,44 @@ class Status(Request, frozen=True, kw_only=True, tag="status"):
     """What the broker counts."""
 
 
-AnyRequest = Replay | Newest | Last | Tails | Topics | Demand | Status
+class Hello(Request, frozen=True, kw_only=True, tag="hello"):
+    """Begins an incarnation of a producer, and ends the one before: that one is `fenced` from now on.
+
+    Answer: HelloPage.
+    """
+
+    producer: Name
+
+
+class Publish(Request, frozen=True, kw_only=True, tag="publish"):
+    """Events number `first`, `first` + 1, ... of a producer, to be logged once. Frame 2: events.
+
+    Numbers go on from `last` of the HelloPage. What was logged before is not logged again, but confirmed.
+    All of it is logged, in one piece and in order, or nothing. Answer: PublishPage. Refused with
+    `unknown_producer` (say hello), `fenced`, `out_of_order` (`first` is beyond the last logged number
+    + 1), `unavailable` (the log cannot be written: the same request again, later); and for good with
+    `bad_topic`, `system_topic`, `payload_too_large`, `bad_request`.
+    """
+
+    producer: Name
+    incarnation: Seq
+    first: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+    known: Seq = 0  # up to here the producer has heard that its events are logged
+
+
+class Submit(Request, frozen=True, kw_only=True, tag="submit"):
+    """Events of a client, to be logged in one piece. Frame 2: events.
+
+    With a key they are logged once: the same subject, key and events again get the same answer for
+    24 hours; other events under that key are a `conflict`. Answer: SubmitPage. Refused as Publish.
+    """
+
+    subject: Annotated[str, Meta(max_length=255)] = ""  # who: keys of two subjects are two keys
+    key: Name | None = None
+
+
+Publishing = Hello | Publish | Submit
+AnyRequest = Replay | Newest | Last | Tails | Topics | Demand | Status | Publishing
 
 
 class ReplayPage(Struct, frozen=True, kw_only=True):
@@ -153,6 +192,32 @@ class DemandPage(Struct, frozen=True, kw_only=True):
     prefixes: list[str]
 
 
+class HelloPage(Struct, frozen=True, kw_only=True):
+    at: Head
+    incarnation: Seq
+    last: Seq  # number of the producer's newest event in the log, 0 for none
+
+
+class Run(Struct, frozen=True, array_like=True):
+    """Events number `first` to `first` + `count` - 1 have the seqs from `seq` on, without a hole."""
+
+    first: Seq
+    seq: Seq
+    count: Seq
+
+
+class PublishPage(Struct, frozen=True, kw_only=True):
+    at: Head
+    last: Seq  # all up to this number is in the log, also what other requests brought
+    runs: list[Run] = []  # where: of the numbers beyond `known`
+
+
+class SubmitPage(Struct, frozen=True, kw_only=True):
+    at: Head
+    position: str  # of the last of them; for a repeated key it may be of an older epoch than `at`'s
+    repeated: bool = False  # they were in the log before
+
+
 class StatusPage(Struct, frozen=True, kw_only=True):
     at: Head
     version: str
@@ -167,7 +232,7 @@ class StatusPage(Struct, frozen=True, kw_only=True):
 
 
 class Error(Struct, frozen=True, kw_only=True):
-    code: str  # bad_request, damaged, unavailable
+    code: str  # bad_request, unavailable, and those of Publish and Submit
     message: str
 
 

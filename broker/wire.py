@@ -3,6 +3,7 @@
 Ingest (producers to broker):  [topic, payload] | [topic, payload, meta] | [payload]
 Feed (broker to subscribers):  [topic, stamp, payload]
 Records (replies of control):  for each event  >HI topic bytes, payload bytes; stamp; topic; payload
+Events (requests of control):  for each event  >HIB topic bytes, payload bytes, content type; topic; payload
 
 stamp, 40 bytes, >BBHIQQQq:  version 1, flags, nth (high 16 bits, low 32 bits), epoch, seq, prev, time µs
     flags: bit 0 unlogged, bits 1-2 content type, bits 3-7 drops (see below)
@@ -30,6 +31,7 @@ VERSION = 1
 STAMP = Struct(">BBHIQQQq")
 META = Struct(">QQqB")
 RECORD = Struct(">HI40s")
+EVENT = Struct(">HIB")
 MAX_PAYLOAD_BYTES = 1 << 20
 
 FLAG_UNLOGGED = 1
@@ -120,6 +122,33 @@ def unpack_records(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             raise MalformedFrames("bad_records", f"{end - at} bytes left of {after - at}")
         yield data[at:middle], stamp, data[middle:after]
         at = after
+
+
+def pack_event(topic: bytes, payload: bytes, content: int) -> bytes:
+    """One event as a producer hands it over; several are one frame, one after the other."""
+    return EVENT.pack(len(topic), len(payload), content) + topic + payload
+
+
+def unpack_events(data: bytes) -> list[tuple[bytes, bytes, int]]:
+    """(topic, payload, content type) of each event in a frame of events.
+
+    Raises MalformedFrames: the frame ends in the middle of an event, or a content type is none.
+    """
+    at, end, size, unpack = 0, len(data), EVENT.size, EVENT.unpack_from
+    found: list[tuple[bytes, bytes, int]] = []
+    while at < end:
+        if at + size > end:
+            raise MalformedFrames("bad_events", f"{end - at} bytes left, no whole header")
+        topic_bytes, payload_bytes, content = unpack(data, at)
+        middle = at + size + topic_bytes
+        after = middle + payload_bytes
+        if after > end:
+            raise MalformedFrames("bad_events", f"{end - at} bytes left of {after - at}")
+        if content > Content.BINARY:
+            raise MalformedFrames("bad_events", f"content type {content}, want 0 to 3")
+        found.append((data[at + size : middle], data[middle:after], content))
+        at = after
+    return found
 
 
 _POSITION = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]{0,19})", re.ASCII)
