@@ -55,6 +55,20 @@ class Metrics(Collector):
         for reason, count in status.dropped.items():
             dropped.add_metric([reason], count)
         yield dropped
+        confirmed = CounterMetricFamily(
+            "penstock_broker_events_confirmed", "Events logged of which their publisher was told so."
+        )
+        confirmed.add_metric([], status.confirmed)
+        yield confirmed
+        refused = CounterMetricFamily(
+            "penstock_broker_publish_refused", "Requests to publish that were refused.", labels=["code"]
+        )
+        for code, count in status.refused.items():
+            refused.add_metric([code], count)
+        yield refused
+        yield GaugeMetricFamily(
+            "penstock_broker_log_writable", "1, or 0 while the log cannot be written.", status.trouble is None
+        )
         drops = CounterMetricFamily(
             "penstock_broker_feed_drops", "Messages dropped for a subscriber at its high-water mark."
         )

@@ -62,19 +62,15 @@ class Answers:
         # Gateways ask for the same sets over and over; a selector remembers what it found.
         self._selectors: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Selector] = OrderedDict()
 
-    def answer(self, request: bytes) -> list[bytes]:
+    def answer(self, asked: control.AnyRequest) -> list[bytes]:
         """The frames of the answer: JSON, and records where events were asked for."""
-        try:
-            asked = control.decode_request(request)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return [_refusal(_id_of(request), "bad_request", str(error))]
         try:
             page, *records = self._page(asked)
         except BadPattern as error:
-            return [_refusal(asked.id, "bad_request", str(error))]
+            return [refusal(asked.id, "bad_request", str(error))]
         except PenstockError as error:
             log.error("refused op=%s why=%s", type(asked).__name__.lower(), error)
-            return [_refusal(asked.id, "unavailable", str(error))]
+            return [refusal(asked.id, "unavailable", str(error))]
         return [control.encode(Answer(id=asked.id, ok=msgspec.Raw(control.encode(page)))), *records]
 
     def _page(self, asked: Any) -> tuple[Any, ...]:
@@ -124,6 +120,14 @@ class Answers:
         return selector
 
 
+def read(request: bytes) -> Any:
+    """A request as one of `control.AnyRequest`, or as bytes the refusal of one that is none."""
+    try:
+        return control.decode_request(request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return refusal(_id_of(request), "bad_request", str(error))
+
+
 def _id_of(request: bytes) -> int:
     try:
         return _maybe_id(request).id
@@ -131,5 +135,5 @@ def _id_of(request: bytes) -> int:
         return 0
 
 
-def _refusal(request_id: int, code: str, message: str) -> bytes:
+def refusal(request_id: int, code: str, message: str) -> bytes:
     return control.encode(Answer(id=request_id, error=Error(code=code, message=message)))

@@ -84,6 +84,10 @@ def seq_of(stamp: bytes) -> int:
     return int(_SEQ.unpack_from(stamp, _SEQ_AT)[0])
 
 
+def prev_of(stamp: bytes) -> int:
+    return int(_SEQ.unpack_from(stamp, _SEQ_AT + _SEQ.size)[0])
+
+
 def unpack_stamp(stamp: bytes) -> tuple[int, int, int]:
     """nth, seq and time."""
     head, _, seq, _, time_us = _STAMP.unpack(stamp)

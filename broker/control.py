@@ -218,6 +218,16 @@ class SubmitPage(Struct, frozen=True, kw_only=True):
     repeated: bool = False  # they were in the log before
 
 
+class Missing(Struct, frozen=True, kw_only=True):
+    """A producer of which events are missing."""
+
+    producer: str  # the hash of its id, 16 hex digits
+    missing: int  # events that did not arrive, up to its number `last`
+    last: int
+    first: int  # the number that it was first heard with, since it last began anew
+    begun: int  # times that it began anew; many where several programs share an id
+
+
 class StatusPage(Struct, frozen=True, kw_only=True):
     at: Head
     version: str
@@ -226,6 +236,13 @@ class StatusPage(Struct, frozen=True, kw_only=True):
     received: int  # messages taken in
     logged: int
     dropped: dict[str, int]  # ingest messages dropped, by reason
+    missing: int = 0  # events that producers sent and the broker never saw, by their counts
+    late: int = 0  # of these, how many came after all
+    unclear: int = 0  # events before the first one heard of a producer: missing, or taken in earlier
+    worst: list[Missing] = []  # the producers of which most is missing
+    confirmed: int  # of the logged, those of which it was told
+    refused: dict[str, int]  # requests to publish, by code
+    trouble: str | None = None  # why nothing can be logged just now
     topics: int
     log_bytes: int
     subscribed: int  # prefixes that the feed's subscribers ask for

@@ -1,10 +1,10 @@
-"""The broker's loop: drain what has arrived, commit it, forward it, answer, repeat. One thread."""
+"""The broker's loop: drain what has arrived, commit it, forward it, confirm, answer, repeat. One thread."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -14,13 +14,16 @@ import zmq
 from zmq.backend import Socket as Backend
 
 from broker import control
-from broker.answers import Answers
-from broker.control import Head, StatusPage
+from broker.answers import Answers, read, refusal
+from broker.arrivals import Arrivals
+from broker.control import Head, Hello, Publish, StatusPage, Submit
 from broker.demand import Barrier, Change, Demand
 from broker.feed import Feed
 from broker.ingest import FRAMES_MAX, Intake
 from broker.log import Durability, Log
 from broker.pace import Pace
+from broker.publishing import Publishing
+from broker.reader import Event
 from broker.sockets import Sockets
 from broker.wire import BEAT_S, BEAT_TOPIC, DEMAND_TOPIC, pack_stamp
 
@@ -32,6 +35,7 @@ TURN_MESSAGES = 1_000
 TURN_BYTES = 4 << 20
 TURN_SUBSCRIPTIONS = 1_000
 TURN_CONTROL_S = 0.010
+ASKED_MAX = 1_000  # questions that wait for a turn; the others wait in their socket
 IDLE_S = 0.25  # the longest wait, so that a look at `alive_s` tells whether the loop turns
 MAINTAIN_S = 0.1
 MAINTAIN_SHARE = 10  # retention gets a tenth of the time, as long as that is enough
@@ -50,18 +54,24 @@ class Forwarder:
     ) -> None:
         """`wake_fd`: becomes readable when `stop` was called from a signal handler; -1 for none."""
         self._sockets, self._log, self._durability = sockets, log, durability
-        self._intake = Intake(log.known, payload_max_bytes)
+        # In `memory` the log is empty at each start, and what was published before may well have arrived.
+        self._heard = Arrivals(is_first=durability != "memory" and log.head().head == 0)
+        self._intake = Intake(log.known, payload_max_bytes, self._heard.note)
         self._feed = Feed(sockets.feed)
         self._demand = Demand()
         self._answers = Answers(log, self.head, self._demand.prefixes, self._status)
+        self._publishing = Publishing(log, self.head, payload_max_bytes)
+        self._asked: deque[tuple[bytes, control.AnyRequest]] = deque()  # with their askers
         self._logged = self._unanswered = 0
         self._started_s = self.alive_s = time.monotonic()
         self._next_beat_s = self._next_maintain_s = 0.0
         self._pace = Pace()
         self._reported: Counter[str] = Counter()
+        self._missing = 0  # reported
         self._is_stopping = False
+        self._arrivals = (sockets.push, sockets.ingest, sockets.control)  # where events come
         self._poller = zmq.Poller()
-        for socket in (sockets.ingest, sockets.push, sockets.control, sockets.feed):
+        for socket in (*self._arrivals, sockets.feed):
             self._poller.register(socket, zmq.POLLIN)
         if wake_fd >= 0:
             self._poller.register(wake_fd, zmq.POLLIN)
@@ -79,23 +89,25 @@ class Forwarder:
         while not self._is_stopping:
             self._turn(self._wait_s())
         # What has arrived is taken in: until nothing comes for a moment, or a stream does not end.
-        ports = self._sockets.push, self._sockets.ingest
         arrivals = zmq.Poller()
-        for socket in ports:
+        for socket in self._arrivals:
             arrivals.register(socket, zmq.POLLIN)
         until_s = time.monotonic() + DRAIN_S
         while time.monotonic() < until_s and arrivals.poll(QUIET_MS):
-            self._take_in(ports)
+            self._take_in(self._arrivals)
+            self._answer_requests()
         self._beat()
 
     def _wait_s(self) -> float:
+        if self._asked:
+            return 0.0
         wait_s = min(self._next_beat_s, self._next_maintain_s) - time.monotonic()
         return max(0.0, min(IDLE_S, wait_s))
 
     def _turn(self, wait_s: float) -> None:
         ready = dict(self._poller.poll(ceil(wait_s * 1000)))
         self.alive_s = time.monotonic()
-        arrived = [socket for socket in (self._sockets.push, self._sockets.ingest) if socket in ready]
+        arrived = [socket for socket in self._arrivals if socket in ready]
         if arrived:
             if wait_s := self._pace.wait_s(self.alive_s):
                 time.sleep(wait_s)
@@ -103,7 +115,7 @@ class Forwarder:
         # After the forwarding: a marker tells that everything up to the head is on its way.
         if self._sockets.feed in ready:
             self._take_subscriptions()
-        if self._sockets.control in ready:
+        if self._asked:
             self._answer_requests()
         now_s = time.monotonic()
         if now_s >= self._next_beat_s:
@@ -112,18 +124,53 @@ class Forwarder:
             self._maintain(now_s)
 
     def _take_in(self, arrived: Sequence[zmq.Socket[bytes]]) -> None:
-        """Drain, append, forward."""
+        """Drain, append, forward, confirm."""
         received, started_s = self._intake.received, time.monotonic()
         for socket in arrived:
-            self._drain(socket)
+            if socket is self._sockets.control:
+                self._hear()
+            else:
+                self._drain(socket)
+        now_us, count = time.time_ns() // 1000, self._intake.received - received
         if batch := self._intake.empty():
-            events = self._log.append(batch, time.time_ns() // 1000)
+            events = self._log.append(batch, now_us)
             self._logged += len(events) if self._log.trouble is None else 0
             self._intake.dropped["log_full"] += len(batch) - len(events)
-            send = self._feed.send
-            for topic, stamp, payload in events:
-                send(topic, stamp, payload)
-        self._pace.note(started_s, time.monotonic(), self._intake.received - received)
+            self._forward(events)
+        if self._publishing.is_waiting:
+            events, answers = self._publishing.commit(now_us)
+            count += len(events)
+            self._logged += len(events)
+            self._forward(events)
+            for asker, answer in answers:
+                self._reply(asker, [answer])
+        if count:
+            self._pace.note(started_s, time.monotonic(), count)
+
+    def _forward(self, events: Sequence[Event]) -> None:
+        send = self._feed.send
+        for topic, stamp, payload in events:
+            send(topic, stamp, payload)
+
+    def _hear(self) -> None:
+        """Take what is asked: what is to be published into the next commit, other questions into a queue."""
+        publishing, until_s = self._publishing, time.monotonic() + TURN_CONTROL_S
+        while len(self._asked) < ASKED_MAX and publishing.size < TURN_BYTES and time.monotonic() < until_s:
+            try:
+                sender, *frames = _receive_some(self._sockets.control, 3)
+            except zmq.Again:
+                return
+            asked = read(frames[0] if len(frames) in (1, 2) else b"")
+            if isinstance(asked, bytes):
+                self._reply(sender, [asked])
+            elif isinstance(asked, Publish | Submit):
+                publishing.take(sender, asked, frames[1] if len(frames) == 2 else b"")
+            elif len(frames) != 1:
+                self._reply(sender, [refusal(asked.id, "bad_request", "want one frame")])
+            elif isinstance(asked, Hello):
+                publishing.take(sender, asked, b"")
+            else:
+                self._asked.append((sender, asked))
 
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
         # Frame by frame: recv_multipart takes twice as long, and has no bound for a hostile peer.
@@ -156,18 +203,16 @@ class Forwarder:
 
     def _answer_requests(self) -> None:
         until_s = time.monotonic() + TURN_CONTROL_S
-        while time.monotonic() < until_s:
-            try:
-                sender, *request = _receive_some(self._sockets.control, 2)
-            except zmq.Again:
-                return
-            # A request is one frame; of anything else the empty text is refused.
-            answer = self._answers.answer(request[0] if len(request) == 1 else b"")
-            try:
-                self._sockets.control.send_multipart([sender, *answer], zmq.NOBLOCK)
-            except zmq.ZMQError:
-                # It has gone, or does not read its answers: it asks again if it still wants to know.
-                self._unanswered += 1
+        while self._asked and time.monotonic() < until_s:
+            sender, asked = self._asked.popleft()
+            self._reply(sender, self._answers.answer(asked))
+
+    def _reply(self, asker: bytes, answer: Sequence[bytes]) -> None:
+        try:
+            self._sockets.control.send_multipart([asker, *answer], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            # It has gone, or does not read its answers: it asks again if it still wants to know.
+            self._unanswered += 1
 
     def _publish(self, topic: bytes, body: bytes, seq: int) -> None:
         """A message of the system's own: no event, in no log."""
@@ -187,6 +232,9 @@ class Forwarder:
         for reason, count in (trouble - self._reported).items():
             log.warning("dropped reason=%s count=%d", reason, count)
         self._reported = trouble
+        if count := self._heard.missing - self._missing:
+            log.warning("missing count=%d newest=%s", count, self._heard.newest)
+        self._missing = self._heard.missing
 
     def _maintain(self, now_s: float) -> None:
         more = self._log.maintain(now_s)
@@ -209,6 +257,13 @@ class Forwarder:
             received=self._intake.received,
             logged=self._logged,
             dropped={reason: count for reason, count in self._intake.dropped.items() if count},
+            missing=self._heard.missing,
+            late=self._heard.late,
+            unclear=self._heard.unclear,
+            worst=self._heard.worst(),
+            confirmed=self._publishing.confirmed,
+            refused=dict(self._publishing.refused),
+            trouble=self._log.trouble,
             topics=self._log.topic_count,
             log_bytes=self._log.size,
             subscribed=len(self._demand),

@@ -48,7 +48,8 @@ class Intake:
         else:
             self.dropped["frame_count"] += 1
             return
-        if topic not in self._known and not self._is_sound(topic):
+        if topic not in self._known and (reason := maybe_fault(topic)):
+            self.dropped[reason] += 1
             return
         if len(payload) > self._payload_max_bytes:
             self.dropped["payload_too_large"] += 1
@@ -56,18 +57,18 @@ class Intake:
         self.size += len(payload)
         self._batch.append((topic, payload, content))
 
-    def _is_sound(self, topic: bytes) -> bool:
-        if topic.startswith(_SYSTEM):
-            self.dropped["system_topic"] += 1
-            return False
-        try:
-            check_topic(topic)
-        except BadTopic:
-            self.dropped["bad_topic"] += 1
-            return False
-        return True
-
     def empty(self) -> list[tuple[bytes, bytes, int]]:
         """The batch; the next one begins."""
         batch, self._batch, self.size = self._batch, [], 0
         return batch
+
+
+def maybe_fault(topic: bytes) -> Reason | None:
+    """Why nobody outside may publish there; None for a sound topic."""
+    if topic.startswith(_SYSTEM):
+        return "system_topic"
+    try:
+        check_topic(topic)
+    except BadTopic:
+        return "bad_topic"
+    return None

@@ -19,6 +19,7 @@ from broker.control import PAGE_BYTES, PAGE_EVENTS, TAILS_LIMIT, Head
 from broker.errors import CannotCommit
 from broker.index import Index, Tail
 from broker.lock import Lock
+from broker.publishers import Publishers
 from broker.reader import Event, Range, Reader, Tail3
 from broker.retention import Keep, Retention
 from broker.selector import Selector
@@ -49,6 +50,7 @@ class Log:
         self._hole: Chunk | None = None  # events that went out unlogged, since the last commit
         self._clock_base_s = 0.0
         self.trouble: str | None = None  # why the store does not commit just now
+        self.publishers = Publishers(store, index, keep.forget_s)
 
     @classmethod
     def open(
@@ -96,6 +98,7 @@ class Log:
         index.clock_s = float(state.get("clock_s", 0))
         for topic_id, name in self._store.topics():
             index.add_tail(self._retention.new_tail(topic_id, name))
+        self.publishers.load()
         reserved = int(state.get("reserved", 0))
         for found in self._store.summaries():
             chunk = self._load_chunk(*found, reserved)
@@ -167,15 +170,52 @@ class Log:
         While the store cannot commit, the events come back flagged unlogged, as many as there are
         seqs in reserve; the rest does not come back. The next commit notes their range as a hole.
         """
-        index, tails = self._index, self._index.tails
-        if len(tails) > self._retention.keep.topics_max:
-            self._make_room()
-        if self._reserved - index.head < len(batch):
-            self._extend(len(batch))
-            batch = batch[: self._reserved - index.head]
+        index = self._index
+        self._see_room(len(batch))
+        batch = batch[: self._reserved - index.head]
         if not batch:
             return []
-        get, pack, epoch, seq, by_content = tails.get, ENTRY.pack, index.epoch, index.head, _ENTRY_HEAD
+        rows, out = self._stamp(batch, now_us)
+        return out if self._commit(rows, index.head + len(out)) else [_unlogged(event) for event in out]
+
+    def append_confirmed(
+        self, batch: Sequence[tuple[bytes, bytes, int]], now_us: int, kept: Change
+    ) -> list[Event]:
+        """As `append`, for events of which somebody will be told that they are logged.
+
+        Args:
+            kept: of who published them, committed with them. The seqs are those from `next_seq` on.
+        Raises:
+            CannotCommit: nothing of it has happened, and nothing may be forwarded.
+        """
+        index = self._index
+        self._see_room(len(batch))
+        if self._reserved - index.head < len(batch):
+            raise CannotCommit(self._store.name, self.trouble or "no seq is left in reserve")
+        rows, out = self._stamp(batch, now_us)
+        try:
+            self._write(rows, index.head + len(out), kept)
+        except CannotCommit as error:
+            self._suffer(str(error))
+            self._unstamp(out)
+            raise
+        return out
+
+    @property
+    def next_seq(self) -> int:
+        return self._index.head + 1
+
+    def _see_room(self, count: int) -> None:
+        """For so many events, as far as there can be any: topics and seqs."""
+        if len(self._index.tails) > self._retention.keep.topics_max:
+            self._make_room()
+        if self._reserved - self._index.head < count:
+            self._extend(count)
+
+    def _stamp(self, batch: Sequence[tuple[bytes, bytes, int]], now_us: int) -> tuple[list[Row], list[Event]]:
+        """The next places in the order, for as many; their chunks. The head stays until the commit."""
+        index = self._index
+        get, pack, epoch, seq, by_content = index.tails.get, ENTRY.pack, index.epoch, index.head, _ENTRY_HEAD
         rows: list[Row] = []
         out: list[Event] = []
         entries: list[bytes] = []
@@ -201,7 +241,14 @@ class Log:
             out.append((topic, entry[:40], payload))
         if ids:
             rows.append(self._row(entries, payloads, ids, seq, now_us))
-        return out if self._commit(rows, seq) else [_unlogged(event) for event in out]
+        return rows, out
+
+    def _unstamp(self, out: Sequence[Event]) -> None:
+        """Of events that nobody has seen: their topics stand where they stood."""
+        for topic, stamp, _ in reversed(out):
+            tail = self._index.tails[topic]
+            tail.seq = chunks.prev_of(stamp)
+            tail.nth -= 1
 
     def _row(
         self, entries: list[bytes], payloads: list[bytes], ids: list[int], last: int, now_us: int
@@ -217,40 +264,43 @@ class Log:
 
     def _commit(self, rows: list[Row], head: int) -> bool:
         """Store chunks that end at `head`; False if they became a hole."""
-        index, hole = self._index, self._hole
-        change = Change(add=rows, topics=self._unsaved)
-        if hole:
-            change.add = [Row.make(hole.first, hole.last, hole.newest_s, None, None), *rows]
+        index = self._index
         try:
-            self._store.commit(change)
+            self._write(rows, head, Change())
         except CannotCommit as error:
             self._suffer(str(error))
-            if hole is None:
-                self._hole = hole = Chunk(index.head + 1, index.head, index.clock_s, 0, None)
-                index.add_chunk(hole)
-            hole.last = index.head = head
+            if self._hole is None:
+                # Noted before any of them is seen: the next broker knows that there were some.
+                log.error("unlogged from=%d why=%s", index.head + 1, error)
+                if self._lock:
+                    self._lock.note_unlogged(True)
+                self._hole = Chunk(index.head + 1, index.head, index.clock_s, 0, None)
+                index.add_chunk(self._hole)
+            self._hole.last = index.head = head
             return False
+        return True
+
+    def _write(self, rows: list[Row], head: int, change: Change) -> None:
+        """Commit chunks that end at `head`, and `change` with them. Raises CannotCommit."""
+        index, hole = self._index, self._hole
+        change.add += [Row.make(hole.first, hole.last, hole.newest_s, None, None), *rows] if hole else rows
+        change.topics += self._unsaved
+        self._store.commit(change)
         index.head = head
         self._unsaved, self._hole = [], None
         if self.trouble:
-            self._recover()
+            log.info("commits again head=%d", head)
+            self.trouble = None
+        if hole and self._lock:
+            self._lock.note_unlogged(False)
         for row in rows:
             index.add_chunk(row.chunk())
             self._reader.keep_body(row.first, row.body or b"")
-        return True
 
     def _suffer(self, why: str) -> None:
         if self.trouble is None:
-            log.error("unlogged from=%d why=%s", self._index.head + 1, why)
-            if self._lock:
-                self._lock.note_unlogged(True)
+            log.error("cannot commit head=%d why=%s", self._index.head, why)
         self.trouble = why
-
-    def _recover(self) -> None:
-        log.info("logged again from=%d", self._index.head)
-        self.trouble = None
-        if self._lock:
-            self._lock.note_unlogged(False)
 
     def _extend(self, count: int) -> None:
         """Reserve a block of seqs, at least `count`."""
@@ -286,7 +336,7 @@ class Log:
             return False  # nothing can be committed, and the hole at the end is in no file yet
         self._store.checkpoint()
         try:
-            return self._retention.piece()
+            return self.publishers.forget() or self._retention.piece()
         except CannotCommit as error:
             log.warning("retention waits: %s", error)
             return False
@@ -302,6 +352,11 @@ class Log:
             start=index.start,
             drops=drops,
         )
+
+    @property
+    def clock_s(self) -> float:
+        """The log's age: seconds that brokers have run on it."""
+        return self._index.clock_s
 
     @property
     def epoch(self) -> int:

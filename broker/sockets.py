@@ -26,6 +26,8 @@ REQUEST_MAX_BYTES = 8 << 20
 PUSH_HIGH_WATER, PUSH_BUFFER_BYTES = 1_000, 256 * 1024
 # Answers that wait for one requester, at most half a megabyte each: it asks again for what is beyond.
 ANSWERS_HIGH_WATER = 64
+# Requests of one peer that wait to be read, each of which may be large; the others wait at their sender.
+REQUESTS_HIGH_WATER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], settings: BrokerSettings) -> S
         sockets.ingest.send(b"\x01")  # everything, also for those who connect later
         sockets.control.setsockopt(zmq.SNDHWM, ANSWERS_HIGH_WATER)
         sockets.control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        _bind(sockets.control, "control", settings.control, REQUEST_MAX_BYTES)
+        sockets.control.setsockopt(zmq.RCVHWM, REQUESTS_HIGH_WATER)
+        _bind(sockets.control, "control", settings.control, max(REQUEST_MAX_BYTES, message_max))
         sockets.feed.setsockopt(zmq.SNDHWM, settings.feed_high_water)
         sockets.feed.setsockopt(zmq.XPUB_NODROP, 1)  # see broker.feed
         _bind(sockets.feed, "feed", settings.feed, HEAD_ROOM_BYTES)

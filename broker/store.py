@@ -1,6 +1,7 @@
 """The log's file: an SQLite database with one row a chunk. Knows SQL and nothing of events.
 
-Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text).
+Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text), `producers` (see
+`broker.producers`), `keys` (what clients published under a key of their own, in order).
 Not thread-safe; a thread of its own, with a connection of its own, moves the write-ahead log.
 """
 
@@ -14,13 +15,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
+from typing import NamedTuple
 
 from broker.chunk import Row
 from broker.errors import CannotCommit, ForeignLog, LogError
 
 # Another number on machines of the other byte order: summaries are in the machine's own.
 APPLICATION_ID = 0x50535431 if sys.byteorder == "little" else 0x50535432
-VERSION = 1
+VERSION = 2
+# What version 1 did not have.
+_PUBLISHING = """
+CREATE TABLE producers (name TEXT PRIMARY KEY, kept BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys (
+    number INTEGER PRIMARY KEY, subject TEXT NOT NULL, key TEXT NOT NULL,
+    hash BLOB NOT NULL, position TEXT NOT NULL, made_s REAL NOT NULL
+);
+CREATE UNIQUE INDEX keys_of ON keys (subject, key);
+"""
 _SCHEMA = """
 CREATE TABLE chunks (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, newest_s REAL NOT NULL,
@@ -31,8 +42,20 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 # The body stands last: reading a summary must not walk through the body's overflow pages.
 _ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
+# One that has expired may be there still.
+_ADD_KEY = "INSERT OR REPLACE INTO keys (subject, key, hash, position, made_s) VALUES (?, ?, ?, ?, ?)"
 CHECKPOINT_BYTES = 8 << 20
 WAL_PAGES_MAX = 16_384
+
+
+class Key(NamedTuple):
+    """What was published under a key."""
+
+    subject: str
+    key: str
+    hash: bytes  # of the events
+    position: str  # of the last of them
+    made_s: float  # age clock of the log
 
 
 @dataclass(slots=True)
@@ -44,6 +67,24 @@ class Change:
     topics: list[tuple[int, bytes]] = field(default_factory=list)
     forget: list[int] = field(default_factory=list)  # ids of topics
     state: dict[str, str] = field(default_factory=dict)
+    producers: list[tuple[str, bytes]] = field(default_factory=list)  # name, and what is kept of it
+    forget_producers: list[str] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+    expire_keys: int = 0  # up to this number
+
+    @property
+    def is_alone(self) -> bool:
+        """Nothing but chunks to add."""
+        return not (
+            self.remove
+            or self.topics
+            or self.forget
+            or self.state
+            or self.producers
+            or self.forget_producers
+            or self.keys
+            or self.expire_keys
+        )
 
 
 class Store:
@@ -71,9 +112,11 @@ class Store:
             self._db.execute("PRAGMA synchronous = " + ("NORMAL" if path else "OFF"))
             self._db.execute("PRAGMA cache_size = -16384")
             if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                self._db.executescript(_SCHEMA)
+                self._db.executescript(_SCHEMA + _PUBLISHING)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
+            elif self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                self._db.executescript(f"BEGIN; {_PUBLISHING} PRAGMA user_version = {VERSION}; COMMIT;")
         except sqlite3.Error as error:
             raise LogError(f"cannot open the log {path}: {error}: {_remedy(path, error)}") from error
         if path:
@@ -94,11 +137,35 @@ class Store:
         if version > VERSION:
             raise ForeignLog(str(self.path), f"of version {version}, this program knows {VERSION}")
 
+    @property
+    def name(self) -> str:
+        return str(self.path or "memory")
+
     def state(self) -> dict[str, str]:
         return dict(self._db.execute("SELECT key, value FROM state"))
 
     def topics(self) -> list[tuple[int, bytes]]:
         return self._db.execute("SELECT id, name FROM topics ORDER BY id").fetchall()
+
+    def producers(self) -> list[tuple[str, bytes]]:
+        return self._db.execute("SELECT name, kept FROM producers").fetchall()
+
+    def maybe_key(self, subject: str, key: str) -> Key | None:
+        """Raises LogError: the file cannot be read."""
+        wanted = "SELECT subject, key, hash, position, made_s FROM keys WHERE subject = ? AND key = ?"
+        try:
+            found = self._db.execute(wanted, (subject, key)).fetchone()
+        except sqlite3.Error as error:
+            raise LogError(f"cannot read the log {self.path}: {error}") from error
+        return Key(*found) if found else None
+
+    def key_count(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM keys").fetchone()[0])
+
+    def oldest_keys(self, limit: int) -> list[tuple[int, float]]:
+        """Number and made_s of the first so many."""
+        wanted = "SELECT number, made_s FROM keys ORDER BY number LIMIT ?"
+        return self._db.execute(wanted, (limit,)).fetchall()
 
     def summaries(self) -> Iterator[tuple[int, int, float, int, bytes | None, int]]:
         """first, last, newest_s, summary_check, summary, bytes of the body; by first."""
@@ -119,7 +186,7 @@ class Store:
         """All of it or nothing; `durable` waits for the disk. Raises CannotCommit."""
         db = self._db
         try:
-            if len(change.add) == 1 and not (change.remove or change.topics or change.forget or change.state):
+            if len(change.add) == 1 and change.is_alone:
                 db.execute(_ADD, change.add[0])  # the usual commit: one statement is a transaction itself
             else:
                 if durable:
@@ -130,11 +197,18 @@ class Store:
                 db.executemany("INSERT INTO topics VALUES (?, ?)", change.topics)
                 db.executemany(_ADD, change.add)
                 db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", change.state.items())
+                db.executemany("INSERT OR REPLACE INTO producers VALUES (?, ?)", change.producers)
+                db.executemany(
+                    "DELETE FROM producers WHERE name = ?", [(name,) for name in change.forget_producers]
+                )
+                db.executemany(_ADD_KEY, change.keys)
+                if change.expire_keys:
+                    db.execute("DELETE FROM keys WHERE number <= ?", (change.expire_keys,))
                 db.execute("COMMIT")
         except sqlite3.Error as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            raise CannotCommit(str(self.path or "memory"), str(error)) from error
+            raise CannotCommit(self.name, str(error)) from error
         finally:
             if durable:
                 db.execute("PRAGMA synchronous = " + ("NORMAL" if self.path else "OFF"))

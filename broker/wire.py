@@ -129,10 +129,11 @@ def pack_event(topic: bytes, payload: bytes, content: int) -> bytes:
     return EVENT.pack(len(topic), len(payload), content) + topic + payload
 
 
-def unpack_events(data: bytes) -> list[tuple[bytes, bytes, int]]:
+def unpack_events(data: bytes, limit: int) -> list[tuple[bytes, bytes, int]]:
     """(topic, payload, content type) of each event in a frame of events.
 
-    Raises MalformedFrames: the frame ends in the middle of an event, or a content type is none.
+    Raises MalformedFrames: more than `limit` events, the frame ends in the middle of one, or a content
+        type is none.
     """
     at, end, size, unpack = 0, len(data), EVENT.size, EVENT.unpack_from
     found: list[tuple[bytes, bytes, int]] = []
@@ -148,6 +149,8 @@ def unpack_events(data: bytes) -> list[tuple[bytes, bytes, int]]:
             raise MalformedFrames("bad_events", f"content type {content}, want 0 to 3")
         found.append((data[at + size : middle], data[middle:after], content))
         at = after
+        if len(found) > limit:
+            raise MalformedFrames("bad_events", f"more than {limit} events in one frame")
     return found
 
 

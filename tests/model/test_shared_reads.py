@@ -22,11 +22,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from broker import control
 from broker.answers import Answers
 from broker.errors import ControlTimeout
+from broker.gap import Gap
 from broker.retention import Keep
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.delivery import ALL, LATEST, Delivery
-from gateway.event import Event, Gap
+from gateway.event import Event
 from gateway.interest import Interest, Want
 from gateway.links import events_of
 from gateway.log import BrokerLog
@@ -174,7 +175,7 @@ class SharedReads(RuleBasedStateMachine):
             request, done = self.asked.popleft()
             log = self.bench.log
             answers = Answers(log, log.head, list, lambda: NotImplemented)
-            frame, *records = answers.answer(control.encode(msgspec.structs.replace(request, limit=PAGE)))
+            frame, *records = answers.answer(msgspec.structs.replace(request, limit=PAGE))
             kind = control.ReplayPage if isinstance(request, control.Replay) else control.NewestPage
             page = msgspec.json.decode(control.decode_answer(frame).ok, type=kind)
             self.answers.append(lambda: done(page, list(events_of(records[0]))))

@@ -37,6 +37,8 @@ class Loop:
             received=9,
             logged=7,
             dropped={"bad_topic": 2},
+            confirmed=2,
+            refused={"fenced": 1},
             topics=4,
             log_bytes=1000,
             subscribed=5,

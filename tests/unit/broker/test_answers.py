@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from broker import control
-from broker.answers import Answers
+from broker.answers import Answers, read
 from broker.control import Request
 from broker.wire import unpack_records, unpack_stamp
 from tests.support.logs import bench, put
@@ -28,6 +28,8 @@ def answers(tmp_path: Path) -> Iterator[Answers]:
             received=3,
             logged=3,
             dropped={},
+            confirmed=2,
+            refused={"fenced": 1},
             topics=2,
             log_bytes=9,
             subscribed=1,
@@ -37,7 +39,8 @@ def answers(tmp_path: Path) -> Iterator[Answers]:
 
 def ask(answers: Answers, request: Request | bytes) -> tuple[dict[str, Any], list[tuple[str, int]]]:
     """The answer, and topic and seq of its records."""
-    text, *records = answers.answer(request if isinstance(request, bytes) else control.encode(request))
+    asked = read(request if isinstance(request, bytes) else control.encode(request))
+    text, *records = [asked] if isinstance(asked, bytes) else answers.answer(asked)
     events = [
         (topic.decode(), unpack_stamp(stamp).seq)
         for frame in records

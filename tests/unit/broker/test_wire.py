@@ -13,10 +13,12 @@ from broker.wire import (
     Content,
     Position,
     Stamp,
+    pack_event,
     pack_meta,
     pack_records,
     pack_stamp,
     producer_hash,
+    unpack_events,
     unpack_records,
     unpack_stamp,
 )
@@ -82,3 +84,25 @@ def test_a_position_s_text_comes_back(position: Position) -> None:
 def test_unsound_positions(text: str) -> None:
     with pytest.raises(BadPosition):
         Position.parse(text)
+
+
+OFFERED = [(b"a", b"1", 1), (b"b/c", b"", 0), (b"a", bytes(300), 3)]
+
+
+def test_events_to_publish_are_read_as_they_were_packed() -> None:
+    data = b"".join(pack_event(*event) for event in OFFERED)
+    assert unpack_events(data, 3) == OFFERED
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        pytest.param(pack_event(b"a", b"1", 1)[:-1], "8 bytes left of 9", id="cut in the payload"),
+        pytest.param(pack_event(b"a", b"1", 1) + b"\0\1", "2 bytes left", id="cut in the header"),
+        pytest.param(pack_event(b"a", b"1", 4), "content type 4", id="content type"),
+        pytest.param(pack_event(b"a", b"1", 1) * 4, "more than 3", id="too many"),
+    ],
+)
+def test_events_to_publish_that_are_none(data: bytes, why: str) -> None:
+    with pytest.raises(MalformedFrames, match=why):
+        unpack_events(data, 3)
