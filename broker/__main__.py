@@ -21,7 +21,7 @@ from broker.admin import Admin
 from broker.errors import BadSetting, PenstockError
 from broker.forwarder import Forwarder
 from broker.log import Log
-from broker.logs import log_to_stderr
+from broker.logs import log_to_stderr, say
 from broker.retention import Keep, Rule
 from broker.settings import BrokerSettings, load
 from broker.sockets import bind
@@ -65,11 +65,8 @@ def run(settings: BrokerSettings) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: forwarder.stop())
         bound = " ".join(f"{name}={sockets.address(name)}" for name in ("ingest", "push", "control", "feed"))
-        place = settings.log if settings.durability == "process" else "memory"
-        print(
-            f"ready broker {bound} admin={admin.address} log={place} durability={settings.durability}",
-            flush=True,
-        )
+        place = "memory" if settings.durability == "memory" else settings.log
+        say(f"ready broker {bound} admin={admin.address} log={place} durability={settings.durability}")
         forwarder.run()
         log.info("stopping head=%d", opened.head().head)
         signal.set_wakeup_fd(-1)

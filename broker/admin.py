@@ -55,6 +55,14 @@ class Metrics(Collector):
         for reason, count in status.dropped.items():
             dropped.add_metric([reason], count)
         yield dropped
+        for name, words, count in (
+            ("missing", "Events that producers counted and that never arrived.", status.missing),
+            ("late", "Events that were found missing and came after all.", status.late),
+            ("unclear", "Events before the first that a producer was heard with.", status.unclear),
+        ):
+            found = CounterMetricFamily(f"penstock_broker_events_{name}", words)
+            found.add_metric([], count)
+            yield found
         confirmed = CounterMetricFamily(
             "penstock_broker_events_confirmed", "Events logged of which their publisher was told so."
         )

@@ -11,6 +11,7 @@ import msgspec
 
 from broker import control
 from broker.control import (
+    PREFIXES_MAX,
     Answer,
     Demand,
     DemandPage,
@@ -38,7 +39,6 @@ from broker.wire import pack_records
 log = logging.getLogger(__name__)
 
 SELECTORS_MAX = 32
-PREFIXES_MAX = 10_000  # in one answer to `demand`
 
 
 class _OnlyId(msgspec.Struct):

@@ -22,6 +22,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=255)]  # of a producer, a su
 PAGE_EVENTS = 2_000
 PAGE_BYTES = 512 * 1024
 TAILS_LIMIT = 10_000
+PREFIXES_MAX = 10_000  # in an answer to `demand`
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -152,7 +153,8 @@ class ReplayPage(Struct, frozen=True, kw_only=True):
     at: Head
     through: Seq  # every matching event up to here is in this page or the ones before
     damaged: list[tuple[Seq, Seq]] = []  # stretches that could not be read
-    # Topics of which retention removed events after `after`: seq and nth of the newest that is gone.
+    # Topics of which retention removed events after `after`: seq and nth of the newest that is gone. If
+    # more went beyond `upto`, that is the seq, and nth is 0.
     holes: list[tuple[str, Seq, int]] = []
 
 

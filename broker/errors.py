@@ -7,6 +7,9 @@ PenstockError
 │   └── PayloadTooLarge           more bytes than the limit
 ├── BadPayload                    data that cannot be sent as JSON or text: mend it
 ├── PublishTimeout                the broker takes nothing now: publish again later
+│   └── NotConfirmed              what was published is not confirmed yet: wait on, do not publish it again
+├── Fenced                        another program publishes under this producer's id: end
+├── LogLost                       the log has lost events that were confirmed: go on after its `last`
 ├── BadSetting                    a setting unknown or out of range: mend the configuration
 ├── AddressInUse                  somebody else listens there
 ├── LogError                      the log cannot be used as it is
@@ -15,6 +18,7 @@ PenstockError
 │   ├── CannotCommit              it takes no more just now: disk full, read-only
 │   └── CorruptChunk              a stretch of it does not match its checksum
 └── ControlError                  a control request was refused, with its `code`
+    ├── ControlUnsent             or has not left: the broker knows nothing of it
     └── ControlTimeout            or was not answered in time
 """
 
@@ -76,9 +80,38 @@ class BadPayload(PenstockError):
 class PublishTimeout(PenstockError):
     """A publisher that waits is full and the broker took nothing in time: nothing was sent, try again."""
 
-    def __init__(self, address: str, seconds: float) -> None:
-        super().__init__(f"the broker at {address} took nothing for {seconds:g} s: not sent")
+    def __init__(self, address: str, seconds: float, text: str = "") -> None:
+        super().__init__(text or f"the broker at {address} took nothing for {seconds:g} s: not sent")
         self.address, self.seconds = address, seconds
+
+
+class NotConfirmed(PublishTimeout):
+    """The broker has not confirmed `count` events in time; `why`, if that is known. They are still held."""
+
+    def __init__(self, address: str, seconds: float, count: int, why: str) -> None:
+        reason = why or "no answer yet"
+        text = f"{count} events not confirmed by the broker at {address} within {seconds:g} s: {reason}"
+        super().__init__(address, seconds, text)
+        self.count, self.why = count, why
+
+
+class Fenced(PenstockError):
+    """Another program has taken the producer's id: nothing more of this one is logged."""
+
+    def __init__(self, producer: str, why: str) -> None:
+        super().__init__(f"fenced: {why}")
+        self.producer, self.why = producer, why
+
+
+class LogLost(PenstockError):
+    """The log began anew, or power failed: of a producer's `confirmed` events it has `last` left."""
+
+    def __init__(self, producer: str, confirmed: int, last: int) -> None:
+        super().__init__(
+            f"the log has {last} events of producer {producer!r} where it had confirmed {confirmed}: "
+            "go on after the last one, with a new Publisher"
+        )
+        self.producer, self.confirmed, self.last = producer, confirmed, last
 
 
 class BadSetting(PenstockError):
@@ -124,7 +157,12 @@ class CannotCommit(LogError):
     """The log cannot take events just now: the disk is full, or has become read-only."""
 
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"cannot write to the log {path} ({why}): make room on the disk")
+        remedy = "make room on the disk"
+        if "malformed" in why:
+            remedy = "it is damaged: put a backup in its place with `penstock log restore`"
+        elif "full" not in why:
+            remedy = "see that the disk is sound and the file may be written"
+        super().__init__(f"cannot write to the log {path} ({why}): {remedy}")
         self.path, self.why = path, why
 
 
@@ -142,6 +180,13 @@ class ControlError(PenstockError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ControlUnsent(ControlError):
+    """A control request has not left, and never will: ask again."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__("unavailable", f"the broker at {address} takes no requests")
 
 
 class ControlTimeout(ControlError):

@@ -21,6 +21,7 @@ from broker.demand import Barrier, Change, Demand
 from broker.feed import Feed
 from broker.ingest import FRAMES_MAX, Intake
 from broker.log import Durability, Log
+from broker.more import more_of
 from broker.pace import Pace
 from broker.publishing import Publishing
 from broker.reader import Event
@@ -43,7 +44,6 @@ DRAIN_S = 1.0
 QUIET_MS = 50
 
 _NOBLOCK = int(zmq.NOBLOCK)
-_RCVMORE = int(zmq.RCVMORE)
 
 
 class Forwarder:
@@ -70,6 +70,7 @@ class Forwarder:
         self._missing = 0  # reported
         self._is_stopping = False
         self._arrivals = (sockets.push, sockets.ingest, sockets.control)  # where events come
+        self._more = {socket: more_of(socket) for socket in (sockets.push, sockets.ingest)}
         self._poller = zmq.Poller()
         for socket in (*self._arrivals, sockets.feed):
             self._poller.register(socket, zmq.POLLIN)
@@ -174,11 +175,11 @@ class Forwarder:
 
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
         # Frame by frame: recv_multipart takes twice as long, and has no bound for a hostile peer.
-        recv, get, take = partial(Backend.recv, socket), partial(Backend.get, socket), self._intake.take
+        recv, has_more, take = partial(Backend.recv, socket), self._more[socket], self._intake.take
         try:
             for _ in range(TURN_MESSAGES):
                 frames = [recv(_NOBLOCK)]
-                while get(_RCVMORE):
+                while has_more():
                     frame = recv(_NOBLOCK)
                     if len(frames) <= FRAMES_MAX:
                         frames.append(frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Literal
 
 from broker.errors import BadTopic
@@ -14,14 +14,20 @@ FRAMES_MAX = 3
 _DEFAULT = DEFAULT_TOPIC.encode()
 _SYSTEM = SYSTEM.encode()
 
+Arrived = Callable[[bytes], int]  # of a meta, returns its content type
 Reason = Literal["frame_count", "bad_topic", "system_topic", "payload_too_large", "bad_meta", "log_full"]
 
 
 class Intake:
     """Collects events until `empty` takes them. Not thread-safe."""
 
-    def __init__(self, known: Container[bytes], payload_max_bytes: int) -> None:
-        """`known` are topics that were checked before."""
+    def __init__(self, known: Container[bytes], payload_max_bytes: int, arrived: Arrived) -> None:
+        """
+        Args:
+            known: topics that were checked before.
+            arrived: is told the meta of each event, also of those that are dropped here; see Arrivals.
+        """
+        self._arrived = arrived
         self._known, self._payload_max_bytes = known, payload_max_bytes
         self._batch: list[tuple[bytes, bytes, int]] = []
         self.size = 0  # bytes of payload in the batch
@@ -42,7 +48,8 @@ class Intake:
             if len(meta) != META.size:
                 self.dropped["bad_meta"] += 1
                 return
-            content = meta[-1] if meta[-1] <= 3 else 0
+            if (content := self._arrived(meta)) > 3:
+                content = 0
         elif len(frames) == 1:
             topic, payload = _DEFAULT, frames[0]
         else:

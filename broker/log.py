@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from secrets import randbits
+from struct import error as StructError
 from typing import Literal
 
 from broker import chunk as chunks
 from broker.chunk import ENTRY, MAX_BYTES, Chunk, Row
 from broker.control import PAGE_BYTES, PAGE_EVENTS, TAILS_LIMIT, Head
-from broker.errors import CannotCommit
+from broker.errors import CannotCommit, LogError
 from broker.index import Index, Tail
 from broker.lock import Lock
 from broker.publishers import Publishers
@@ -28,7 +30,7 @@ from broker.wire import FLAG_UNLOGGED, STAMP, VERSION
 
 log = logging.getLogger(__name__)
 
-Durability = Literal["process", "memory"]
+Durability = Literal["power", "process", "memory"]
 RESERVE = 100_000
 _ENTRY_HEAD = tuple(VERSION << 56 | content << 49 for content in range(4))
 
@@ -49,6 +51,7 @@ class Log:
         self._unsaved: list[tuple[int, bytes]] = []  # topics that wait for the next commit
         self._hole: Chunk | None = None  # events that went out unlogged, since the last commit
         self._clock_base_s = 0.0
+        self._retention_waits: str | None = None  # why
         self.trouble: str | None = None  # why the store does not commit just now
         self.publishers = Publishers(store, index, keep.forget_s)
 
@@ -67,20 +70,23 @@ class Log:
         """The log at `path`, made if it is not there; in `memory` an empty one, and no file.
 
         Args:
+            durability: `power` syncs every commit, `process` leaves that to the system.
             boot_id: this start of the machine. Under another one than the log was last open in, and
-                without the mark of a clean stop, committed events may be gone: a new epoch begins.
+                without the mark of a clean stop, committed events may be gone, unless each commit was
+                synced: a new epoch begins.
             now_s: a clock that never jumps; `maintain` gets the same one.
             reserve: seqs in a block; after an unclean stop the log goes on past the block.
         Raises:
             LogHeld, ForeignLog, LogError.
         """
         file = Path(path)
-        lock = Lock(file) if durability == "process" else None
+        lock = None if durability == "memory" else Lock(file)
         try:
-            store = Store(file if durability == "process" else None)
+            store = Store(file if lock else None, is_synced=durability == "power")
             try:
                 self = cls(store, Index(), lock, keep or Keep(), reserve)
-                self._load(boot_id, str(file.stat().st_ino) if lock else "", new_epoch)
+                file_id = str(file.stat().st_ino) if lock else ""
+                self._load({"boot": boot_id, "file": file_id, "durability": durability}, new_epoch)
             except BaseException:
                 store.close()
                 raise
@@ -91,17 +97,25 @@ class Log:
         self._clock_base_s = self._index.clock_s - now_s
         return self
 
-    def _load(self, boot_id: str, file_id: str, new_epoch: Callable[[], int]) -> None:
-        index, state = self._index, self._store.state()
-        index.forgotten = int(state.get("forgotten", 0))
+    def _load(self, now: dict[str, str], new_epoch: Callable[[], int]) -> None:
+        """`now`: boot, file and durability, as the state has them of the broker before."""
+        index, found, change = self._index, self._store.maybe_state(), Change()
+        state = found or {}
+        index.forgotten = forgotten = int(state.get("forgotten", 0))
         index.trimmed = int(state.get("trimmed", 0))
         index.clock_s = float(state.get("clock_s", 0))
         for topic_id, name in self._store.topics():
-            index.add_tail(self._retention.new_tail(topic_id, name))
+            if name is None:
+                change.forget.append(topic_id)
+            else:
+                index.add_tail(self._retention.new_tail(topic_id, name))
         self.publishers.load()
         reserved = int(state.get("reserved", 0))
-        for found in self._store.summaries():
-            chunk = self._load_chunk(*found, reserved)
+        given = self._lock.before.given(state.get("epoch", "")) if self._lock else 0
+        # After a power cut the lock may say too little.
+        end = given if given and state.get("boot") == now["boot"] else reserved
+        nameless: dict[int, int] = {}  # topic id -> seq of its newest event
+        for chunk in self._load_chunks(end, change.remove):
             index.add_chunk(chunk)
             index.clock_s = max(index.clock_s, chunk.newest_s)
             for topic_id, events, nth, seq, time_us in chunk.parts():
@@ -111,58 +125,106 @@ class Log:
                         # here: this is no less, and a gap told too often beats one untold.
                         tail.trim(min(seq - 1, index.trimmed), nth - events)
                     tail.nth, tail.seq, tail.time_us, tail.heard_s = nth, seq, time_us, chunk.newest_s
+                elif seq > forgotten:
+                    nameless[topic_id] = seq
                 index.next_id = max(index.next_id, topic_id + 1)
+        for topic_id, seq in nameless.items():
+            log.error("damaged topic id=%d last=%d: told as forgotten", topic_id, seq)
+            index.forgotten = max(index.forgotten, seq)
         last = index.chunks[-1].last if index.chunks else 0
         index.head = self._reserved = max(reserved, last)
-        if why := self._why_another(state, boot_id, file_id, reserved):
+        why = "its state is damaged" if found is None else self._why_another(state, now, reserved)
+        if why:
             index.epoch, index.start = new_epoch(), index.head
-            if state:
+            if found != {}:
                 log.warning("new epoch=%016x after seq %d: %s", index.epoch, index.head, why)
         else:
             index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
             if state["clean"] != "1":
                 log.warning("unclean stop: goes on after seq %d", index.head)
-        change = Change()
-        if self._lock and self._lock.was_unlogged and index.head > last:
-            # The broker before went on while the disk was full: nobody knows how far.
-            hole = Row.make(last + 1, index.head, index.clock_s, None, None)
+        if hole := self._maybe_lost(last, 0 if why else given):
             change.add.append(hole)
             index.add_chunk(hole.chunk())
         change.state = {
+            **now,
             "epoch": f"{index.epoch:016x}",
             "start": str(index.start),
             "reserved": str(index.head),
-            "boot": boot_id,
-            "file": file_id,
+            "forgotten": str(index.forgotten),
             "clean": "0",
         }
         # Durable: a mark of a clean stop that came back with the power would vouch for events that did not.
         self._store.commit(change, durable=True)
         self._note_reserved(index.head)
+        if self._lock:
+            self._lock.sync_folder()
+            if self._lock.before.is_unlogged:
+                self._lock.note_unlogged(False)
 
-    def _why_another(self, state: Mapping[str, str], boot_id: str, file_id: str, reserved: int) -> str | None:
+    def _why_another(self, state: Mapping[str, str], now: Mapping[str, str], reserved: int) -> str | None:
         """Why the file may lack what was seen of its log, so that it is another one from now on."""
         if not state:
             return "it has just been made"
-        if state.get("file") != file_id:
+        if state.get("file") != now["file"]:
             return "the file is a copy"
-        if self._lock and self._lock.is_ahead(state.get("epoch", ""), reserved):
-            return "an older copy was written over the file"
-        if state.get("clean") != "1" and state.get("boot") != boot_id:
+        if self._lock and self._lock.before.reserved(state.get("epoch", "")) > reserved:
+            return "an older copy was written over the file, or its -wal is gone or damaged"
+        was_synced = state.get("durability") == "power"
+        if state.get("clean") != "1" and state.get("boot") != now["boot"] and not was_synced:
             return "the machine stopped, not the broker first: the last events may be gone"
         return None
 
-    def _load_chunk(
-        self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int, end: int
-    ) -> Chunk:
-        """The chunk of a row, its summary made anew from the body if it is damaged, or a hole."""
-        if check == chunks.check(first, last, newest_s, summary or b""):
-            return Chunk(first, last, newest_s, size or 0, summary)
-        found, body = self._store.body(first)
-        if body is not None and found == chunks.check(first, last, newest_s, body):
-            return Chunk(first, last, newest_s, size, chunks.summarize(body))
-        log.error("damaged first=%d last=%d why=summary and body", first, last)
-        return Chunk(first, max(first, min(last, end)), self._index.clock_s, size or 0, None)
+    def _maybe_lost(self, last: int, given: int) -> Row | None:
+        """What the broker before gave out beyond `last` and no chunk has, as a hole."""
+        index = self._index
+        if self._lock and self._lock.before.is_unlogged:
+            upto = index.head  # it went on while the disk was full: nobody knows how far
+        elif given > max(last, index.forgotten):
+            # They were committed. Of its write-ahead log SQLite leaves out what follows a flipped bit.
+            upto = min(given, index.head)
+            log.error("damaged first=%d last=%d why=commits that the file lacks", last + 1, upto)
+        else:
+            return None
+        return Row.make(last + 1, upto, index.clock_s, None, None) if upto > last else None
+
+    def _load_chunks(self, end: int, astray: list[int]) -> Iterator[Chunk]:
+        """In order. What cannot be read is a hole up to the next sound chunk, or to `end`: its own numbers
+        may be what is wrong. `astray` gets those that stand where they cannot be."""
+        before, damaged = 0, list[int]()
+        for row in self._store.summaries():
+            chunk = self._maybe_chunk(*row)
+            if chunk is None or chunk.first <= before:
+                damaged.append(row[0])
+                continue
+            yield from self._holes(before, chunk.first - 1, damaged, astray)
+            yield chunk
+            before, damaged = chunk.last, []
+        yield from self._holes(before, end, damaged, astray)
+
+    def _holes(self, before: int, upto: int, damaged: list[int], astray: list[int]) -> Iterator[Chunk]:
+        """One for each damaged row, by its number, for retention removes it by that; all from `before` on."""
+        if not damaged:
+            return
+        log.error("damaged first=%d last=%d why=summary and body", before + 1, upto)
+        astray += [first for first in damaged if not before < first <= upto]
+        firsts = {before + 1, *damaged}.difference(astray)
+        for first, after in pairwise([*sorted(firsts), upto + 1]):
+            if first < after:
+                yield Chunk(first, after - 1, self._index.clock_s, 0, None)
+
+    def _maybe_chunk(
+        self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int
+    ) -> Chunk | None:
+        """The chunk of a row, its summary made anew from the body if it is damaged; None if both are."""
+        try:
+            if check == chunks.check(first, last, newest_s, summary or b""):
+                return Chunk(first, last, newest_s, size or 0, summary)
+            found, body = self._store.body(first)
+            if body is not None and found == chunks.check(first, last, newest_s, body):
+                return Chunk(first, last, newest_s, len(body), chunks.summarize(body))
+        except (StructError, TypeError):
+            pass  # numbers and bytes that are none any more
+        return None
 
     def append(self, batch: Sequence[tuple[bytes, bytes, int]], now_us: int) -> list[Event]:
         """Commit events (topic, payload, content type), sound ones; what to forward: topic, stamp, payload.
@@ -249,6 +311,9 @@ class Log:
             tail = self._index.tails[topic]
             tail.seq = chunks.prev_of(stamp)
             tail.nth -= 1
+            if not tail.nth:  # its first, so it has begun with them
+                self._index.forget(tail)
+                self._unsaved.remove((tail.id, tail.name))
 
     def _row(
         self, entries: list[bytes], payloads: list[bytes], ids: list[int], last: int, now_us: int
@@ -277,6 +342,7 @@ class Log:
                 self._hole = Chunk(index.head + 1, index.head, index.clock_s, 0, None)
                 index.add_chunk(self._hole)
             self._hole.last = index.head = head
+            self._note_given(head)
             return False
         return True
 
@@ -287,6 +353,8 @@ class Log:
         change.topics += self._unsaved
         self._store.commit(change)
         index.head = head
+        if rows:
+            self._note_given(head)
         self._unsaved, self._hole = [], None
         if self.trouble:
             log.info("commits again head=%d", head)
@@ -317,6 +385,10 @@ class Log:
         if self._lock:
             self._lock.note_reserved(self._index.epoch, seq)
 
+    def _note_given(self, seq: int) -> None:
+        if self._lock:
+            self._lock.note_given(self._index.epoch, seq)
+
     def _new_tail(self, name: bytes) -> Tail:
         tail = self._retention.new_tail(self._index.next_id, name)
         self._index.add_tail(tail)
@@ -336,10 +408,14 @@ class Log:
             return False  # nothing can be committed, and the hole at the end is in no file yet
         self._store.checkpoint()
         try:
-            return self.publishers.forget() or self._retention.piece()
-        except CannotCommit as error:
-            log.warning("retention waits: %s", error)
+            more = self.publishers.forget() or self._retention.piece()
+        except LogError as error:
+            if self._retention_waits != str(error):  # once, and not ten times a second
+                log.warning("retention waits: %s", error)
+            self._retention_waits = str(error)
             return False
+        self._retention_waits = None
+        return more
 
     def head(self, drops: int = 0) -> Head:
         index = self._index
@@ -426,7 +502,9 @@ class Log:
         index = self._index
         change = Change(state={"reserved": str(index.head), "clock_s": repr(index.clock_s), "clean": "1"})
         if self._commit([], index.head):
-            self._note_reserved(index.head)
+            if self._lock:
+                # Synced before the mark: a lock that says more than the log is that of an older copy.
+                self._lock.note_reserved(index.epoch, index.head, is_synced=True)
             try:
                 self._store.commit(change, durable=True)
             except CannotCommit as error:

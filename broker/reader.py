@@ -178,13 +178,14 @@ class Reader:
 
     def holes(self, select: Selector, after: int, upto: int | None = None) -> list[Tail3]:
         """What retention removed of after < seq <= upto: of each matching topic, seq and nth of the
-        newest that is gone. A replay of the same stretch has all the rest."""
+        newest that is gone; an nth of 0 where that one is beyond `upto`. A replay of the same stretch
+        has all the rest."""
         index = self._index
         if index.trimmed <= after:
             return []
         upto = index.head if upto is None else upto
         return [
-            (tail.name.decode(), min(tail.trimmed, upto), tail.trimmed_nth)
+            (tail.name.decode(), min(tail.trimmed, upto), tail.trimmed_nth if tail.trimmed <= upto else 0)
             for tail in self._matching(select)
             if tail.trimmed > after
         ]

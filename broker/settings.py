@@ -50,7 +50,7 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     feed: Address = "tcp://127.0.0.1:5556"
     admin: Annotated[str, Meta(pattern=r"^.+:\d{1,5}$")] = "127.0.0.1:9100"  # health and metrics
     log: Annotated[str, Meta(min_length=1)] = "run/penstock.log.db"
-    durability: Literal["process", "memory"] = "process"
+    durability: Literal["power", "process", "memory"] = "process"
     payload_max_bytes: Annotated[int, Meta(ge=1, le=64 << 20)] = 1 << 20
     keep_events: Events = 1_000  # of each topic
     keep_s: Seconds = 86_400.0

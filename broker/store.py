@@ -1,34 +1,37 @@
-"""The log's file: an SQLite database with one row a chunk. Knows SQL and nothing of events.
+"""The log's file, written: commits, and moving the write-ahead log. What stands in it: `broker.tables`.
 
-Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text), `producers` (see
-`broker.producers`), `keys` (what clients published under a key of their own, in order).
 Not thread-safe; a thread of its own, with a connection of its own, moves the write-ahead log.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from broker.chunk import Row
-from broker.errors import CannotCommit, ForeignLog, LogError
+from broker.errors import CannotCommit, LogError
+from broker.tables import (
+    APPLICATION_ID,
+    STATE_CHECK,
+    VERSION,
+    Tables,
+    check_ours,
+    remedy,
+    row_check,
+    state_check,
+)
 
-# Another number on machines of the other byte order: summaries are in the machine's own.
-APPLICATION_ID = 0x50535431 if sys.byteorder == "little" else 0x50535432
-VERSION = 2
 # What version 1 did not have.
 _PUBLISHING = """
 CREATE TABLE producers (name TEXT PRIMARY KEY, kept BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE keys (
     number INTEGER PRIMARY KEY, subject TEXT NOT NULL, key TEXT NOT NULL,
-    hash BLOB NOT NULL, position TEXT NOT NULL, made_s REAL NOT NULL
+    hash BLOB NOT NULL, position TEXT NOT NULL, made_s REAL NOT NULL, row_check INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX keys_of ON keys (subject, key);
 """
@@ -37,13 +40,13 @@ CREATE TABLE chunks (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, newest_s REAL NOT NULL,
     summary_check INTEGER NOT NULL, body_check INTEGER NOT NULL, summary BLOB, body BLOB
 );
-CREATE TABLE topics (id INTEGER PRIMARY KEY, name BLOB NOT NULL);
+CREATE TABLE topics (id INTEGER PRIMARY KEY, name BLOB NOT NULL, row_check INTEGER NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 # The body stands last: reading a summary must not walk through the body's overflow pages.
 _ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
 # One that has expired may be there still.
-_ADD_KEY = "INSERT OR REPLACE INTO keys (subject, key, hash, position, made_s) VALUES (?, ?, ?, ?, ?)"
+_ADD_KEY = "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?)"
 CHECKPOINT_BYTES = 8 << 20
 WAL_PAGES_MAX = 16_384
 
@@ -87,16 +90,16 @@ class Change:
         )
 
 
-class Store:
+class Store(Tables):
     """An open file; `path` None is a store in this process's memory.
 
     In memory it is SQLite's own, not a file in /dev/shm: nothing stays behind after a kill -9, and
     containers give /dev/shm 64 MB, less than a log may hold.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Raises ForeignLog, LogError."""
-        self.path = path
+    def __init__(self, path: Path | None, *, is_synced: bool = False) -> None:
+        """`is_synced`: every commit waits for the disk. Raises ForeignLog, LogError."""
+        self._synchronous = "OFF" if path is None else "FULL" if is_synced else "NORMAL"
         self._written = 0
         self._wal_pages = 0
         self._wake = Event()
@@ -104,89 +107,72 @@ class Store:
         self._closing = False
         self._checkpointer: Thread | None = None
         try:
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-            self._check_ours()
-            if path:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA wal_autocheckpoint = 0")
-            self._db.execute("PRAGMA synchronous = " + ("NORMAL" if path else "OFF"))
-            self._db.execute("PRAGMA cache_size = -16384")
-            if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                self._db.executescript(_SCHEMA + _PUBLISHING)
-                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
-            elif self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
-                self._db.executescript(f"BEGIN; {_PUBLISHING} PRAGMA user_version = {VERSION}; COMMIT;")
+            db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            super().__init__(db, path)
+            with ExitStack() as on_failure:
+                on_failure.callback(self._db.close)
+                check_ours(self._db, path)
+                if path:
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    self._db.execute("PRAGMA wal_autocheckpoint = 0")
+                self._db.execute("PRAGMA synchronous = " + self._synchronous)
+                self._db.execute("PRAGMA cache_size = -16384")
+                self._make()
+                self._state = self.read_state()
+                on_failure.pop_all()
         except sqlite3.Error as error:
-            raise LogError(f"cannot open the log {path}: {error}: {_remedy(path, error)}") from error
+            raise LogError(f"cannot open the log {path}: {error}: {remedy(path, error)}") from error
         if path:
             self._checkpointer = Thread(target=self._checkpoint_often, name="checkpoint", daemon=True)
             self._checkpointer.start()
 
-    def _check_ours(self) -> None:
-        try:
-            ours = self._db.execute("PRAGMA application_id").fetchone()[0]
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            if "not a database" in str(error):
-                raise ForeignLog(str(self.path), "not an SQLite file") from error
-            raise
-        if tables and ours != APPLICATION_ID:
-            raise ForeignLog(str(self.path), "another program's database")
-        if version > VERSION:
-            raise ForeignLog(str(self.path), f"of version {version}, this program knows {VERSION}")
+    def _make(self) -> None:
+        """The tables, or those that an older version did not have; all of it or nothing."""
+        db = self._db
+        is_new = not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if not is_new and db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+            return
+        db.execute("BEGIN IMMEDIATE")
+        for statement in (_SCHEMA + _PUBLISHING if is_new else _PUBLISHING).split(";")[:-1]:
+            db.execute(statement)
+        if is_new:
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        else:
+            db.execute("ALTER TABLE topics ADD COLUMN row_check INTEGER NOT NULL DEFAULT 0")
+            topics = db.execute("SELECT id, name FROM topics").fetchall()
+            checks = [(row_check(*topic), topic[0]) for topic in topics]
+            db.executemany("UPDATE topics SET row_check = ? WHERE id = ?", checks)
+            if state := dict(db.execute("SELECT key, value FROM state").fetchall()):
+                db.execute("INSERT INTO state VALUES (?, ?)", (STATE_CHECK, state_check(state)))
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
 
-    @property
-    def name(self) -> str:
-        return str(self.path or "memory")
-
-    def state(self) -> dict[str, str]:
-        return dict(self._db.execute("SELECT key, value FROM state"))
-
-    def topics(self) -> list[tuple[int, bytes]]:
-        return self._db.execute("SELECT id, name FROM topics ORDER BY id").fetchall()
-
-    def producers(self) -> list[tuple[str, bytes]]:
-        return self._db.execute("SELECT name, kept FROM producers").fetchall()
+    def maybe_state(self) -> Mapping[str, str] | None:
+        """As of the newest commit; None if it is damaged."""
+        return self._state
 
     def maybe_key(self, subject: str, key: str) -> Key | None:
-        """Raises LogError: the file cannot be read."""
-        wanted = "SELECT subject, key, hash, position, made_s FROM keys WHERE subject = ? AND key = ?"
-        try:
-            found = self._db.execute(wanted, (subject, key)).fetchone()
-        except sqlite3.Error as error:
-            raise LogError(f"cannot read the log {self.path}: {error}") from error
-        return Key(*found) if found else None
-
-    def key_count(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM keys").fetchone()[0])
+        columns = "subject, key, hash, position, made_s, row_check"
+        wanted = f"SELECT {columns} FROM keys WHERE subject = ? AND key = ?"
+        with self._reading():
+            row = self._db.execute(wanted, (subject, key)).fetchone()
+        if row and row[-1] != row_check(*row[:-1]):
+            raise LogError(f"what the log {self.name} has of the key {key!r} is damaged: use another key")
+        return Key(*row[:-1]) if row else None
 
     def oldest_keys(self, limit: int) -> list[tuple[int, float]]:
         """Number and made_s of the first so many."""
         wanted = "SELECT number, made_s FROM keys ORDER BY number LIMIT ?"
-        return self._db.execute(wanted, (limit,)).fetchall()
-
-    def summaries(self) -> Iterator[tuple[int, int, float, int, bytes | None, int]]:
-        """first, last, newest_s, summary_check, summary, bytes of the body; by first."""
-        yield from self._db.execute(
-            "SELECT first, last, newest_s, summary_check, summary, length(body) FROM chunks ORDER BY first"
-        )
-
-    def body(self, first: int) -> tuple[int, bytes | None]:
-        """The checksum and the body of a chunk; no body if there is none, or SQLite finds it damaged."""
-        with suppress(sqlite3.DatabaseError):
-            for check, body in self._db.execute(
-                "SELECT body_check, body FROM chunks WHERE first = ?", (first,)
-            ).fetchall():
-                return check, body
-        return 0, None
+        with self._reading():
+            rows = self._db.execute(wanted, (limit,)).fetchall()
+        # A damaged one is as good as expired.
+        return [(number, made_s if isinstance(made_s, float) else 0.0) for number, made_s in rows]
 
     def commit(self, change: Change, durable: bool = False) -> None:
         """All of it or nothing; `durable` waits for the disk. Raises CannotCommit."""
         db = self._db
         try:
-            if len(change.add) == 1 and change.is_alone:
+            if len(change.add) == 1 and change.is_alone and not durable:
                 db.execute(_ADD, change.add[0])  # the usual commit: one statement is a transaction itself
             else:
                 if durable:
@@ -194,28 +180,39 @@ class Store:
                 db.execute("BEGIN IMMEDIATE")
                 db.executemany("DELETE FROM chunks WHERE first = ?", [(first,) for first in change.remove])
                 db.executemany("DELETE FROM topics WHERE id = ?", [(topic_id,) for topic_id in change.forget])
-                db.executemany("INSERT INTO topics VALUES (?, ?)", change.topics)
+                topics = [(*topic, row_check(*topic)) for topic in change.topics]
+                db.executemany("INSERT INTO topics VALUES (?, ?, ?)", topics)
                 db.executemany(_ADD, change.add)
-                db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", change.state.items())
+                state = self._change_state(change.state) if change.state else self._state
                 db.executemany("INSERT OR REPLACE INTO producers VALUES (?, ?)", change.producers)
                 db.executemany(
                     "DELETE FROM producers WHERE name = ?", [(name,) for name in change.forget_producers]
                 )
-                db.executemany(_ADD_KEY, change.keys)
+                db.executemany(_ADD_KEY, [(*key, row_check(*key)) for key in change.keys])
                 if change.expire_keys:
                     db.execute("DELETE FROM keys WHERE number <= ?", (change.expire_keys,))
                 db.execute("COMMIT")
+                self._state = state
         except sqlite3.Error as error:
             if db.in_transaction:
-                db.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # the next commit tries again
+                    db.execute("ROLLBACK")
             raise CannotCommit(self.name, str(error)) from error
         finally:
             if durable:
-                db.execute("PRAGMA synchronous = " + ("NORMAL" if self.path else "OFF"))
+                db.execute("PRAGMA synchronous = " + self._synchronous)
         self._written += 4096 + sum(len(row.body or b"") for row in change.add)
         if self._written >= CHECKPOINT_BYTES:
             self._written = 0
             self._wake.set()
+
+    def _change_state(self, change: dict[str, str]) -> dict[str, str]:
+        if self._state is None:
+            self._db.execute("DELETE FROM state")  # nobody knows which of its rows is the wrong one
+        state = {**(self._state or {}), **change}
+        rows = [*change.items(), (STATE_CHECK, state_check(state))]
+        self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", rows)
+        return state
 
     def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the file, so that the next commit starts it anew.
@@ -246,12 +243,3 @@ class Store:
         if self._checkpointer:
             self._checkpointer.join()
         self._db.close()
-
-
-def _remedy(path: Path | None, error: sqlite3.Error) -> str:
-    folder = path.parent if path else Path()
-    if path and not os.access(path if path.exists() else folder, os.W_OK):
-        return "make the folder and the file writable for this user, or set PENSTOCK_BROKER__LOG"
-    if "malformed" in str(error):
-        return "move the file away to start an empty log, or put a backup in its place"
-    return "see that the disk has room and the folder is writable, or set PENSTOCK_BROKER__LOG"

@@ -1,12 +1,12 @@
-"""What goes through a gateway in order: events and gaps. Pure."""
+"""What goes through a gateway in order: events, gaps, and notices beside them. Pure."""
 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.wire import DROPS_SHIFT, FLAG_UNLOGGED, Position, unpack_stamp
+from broker.gap import Gap
+from broker.wire import DROPS_SHIFT, FLAG_UNLOGGED, unpack_stamp
 
 
 class Event:
@@ -47,17 +47,6 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event({self.topic} {self.seq} prev={self.prev} nth={self.nth} {len(self.payload)} bytes)"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Events on `pattern` with after < seq < before that cannot be had; `before` may be of a newer epoch."""
-
-    pattern: str
-    after: Position
-    before: Position
-    cause: str  # retention, forgotten, epoch, future, late, damaged, unlogged
-    lost: int | None = None  # how many, where that is known
 
 
 class Notice(NamedTuple):

@@ -20,6 +20,9 @@ from tests.support.waiting import wait_for
 KNOWN = ("ingest", "push", "control", "feed", "shared")
 
 
+RUN_S = 30.0
+
+
 class Deployed:
     """The set of one configuration file. Nothing runs before `start` or `up`."""
 
@@ -71,7 +74,7 @@ class Deployed:
     def supervisorctl(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.run("supervisor.supervisorctl", "-c", str(self.config), *args)
 
-    def run(self, module: str, *args: str) -> subprocess.CompletedProcess[str]:
+    def run(self, module: str, *args: str, timeout_s: float = RUN_S) -> subprocess.CompletedProcess[str]:
         # From another folder than the set's: a path that counts on the current one would show.
         return subprocess.run(
             [sys.executable, "-m", module, *args],
@@ -80,7 +83,7 @@ class Deployed:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=timeout_s,
         )
 
     def process(self, name: str) -> Process:

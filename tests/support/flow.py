@@ -9,14 +9,16 @@ from typing import Any
 
 from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlTimeout
+from broker.gap import Gap
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.connection import Connection
-from gateway.event import Event, Gap
+from gateway.event import Event
 from gateway.forms import NATIVE, Form
 from gateway.hub import Hub, Lasted, Renewed, Replayed
+from gateway.publishing import Draft, Outcome, Refused, Settled
 from gateway.ring import Ring
-from tests.support.events import EPOCH, event, head
+from tests.support.events import EPOCH, event, head, records
 
 PLENTY = 1 << 30
 LIMITS = {"subscriptions": 3, "history": 100}
@@ -83,14 +85,15 @@ def _short(told: dict[str, Any]) -> str:
         return f"{to}{told['topic']} {told['seq']}"
     if "gap" in told:
         gap = told["gap"]
-        return f"{to}gap {gap['pattern']} {_seq(gap['after'])}..{_seq(gap['before'])} {gap['cause']}"
+        lost = f" lost={gap['lost']}" if "lost" in gap else ""
+        return f"{to}gap {gap['pattern']} {_seq(gap['after'])}..{_seq(gap['before'])} {gap['cause']}{lost}"
     if "reply" in told:
         number = told["reply"]
         if "error" in told:
             return f"reply {number}: {told['error']['code']}"
         if "position" not in told["ok"]:
             return f"reply {number}"
-        marks = [name for name in ("recovered", "truncated") if told["ok"].get(name)]
+        marks = [name for name in ("recovered", "truncated", "repeated") if told["ok"].get(name)]
         return " ".join([f"reply {number} at {_seq(told['ok']['position'])}", *marks])
     if "notice" in told:
         return "stale" if told["notice"]["stale"] else "fresh"
@@ -111,7 +114,7 @@ class PlayedLog:
         self.events: list[Event] = []
         self.epoch = EPOCH
         self.head = 0
-        self.gone: dict[str, int] = {}  # topic -> retention removed its events up to here
+        self.gone: dict[str, tuple[int, int]] = {}  # topic -> retention removed its events up to here
         self.asked: list[str] = []
         self._asked: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()  # with both outcomes
 
@@ -125,7 +128,7 @@ class PlayedLog:
 
     def forget(self, upto: int) -> None:
         """Retention removes what is not beyond this seq."""
-        self.gone |= {old.topic: old.seq for old in self.events if old.seq <= upto}
+        self.gone |= {old.topic: (old.seq, old.nth) for old in self.events if old.seq <= upto}
         self.events = [kept for kept in self.events if kept.seq > upto]
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
@@ -135,13 +138,17 @@ class PlayedLog:
         def answer() -> None:
             found = [kept for kept in self._matching(wanted, upto) if kept.seq > after]
             holes = [
-                (topic, seq, 0)
-                for topic, seq in self.gone.items()
+                (topic, min(seq, upto), nth if seq <= upto else 0)
+                for topic, (seq, nth) in self.gone.items()
                 if seq > after and any(pattern.matches(topic) for pattern in wanted)
             ]
-            done(ReplayPage(at=head(self.head, epoch=self.epoch), through=upto, holes=holes), found)
+            page = ReplayPage(at=head(self.head, epoch=self.epoch), through=upto, holes=holes)
+            done(page, records(found))
 
-        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), ())))
+        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), records())))
+
+    def ahead(self, patterns: Sequence[str], after: int) -> None:
+        pass  # it has no pages
 
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None:
         self.asked.append(f"last {count} of {' '.join(patterns)} upto {upto}")
@@ -152,9 +159,9 @@ class PlayedLog:
                 by_topic.setdefault(kept.topic, []).append(kept)
             found = [kept for events in by_topic.values() for kept in events[-count:]]
             found.sort(key=lambda kept: kept.seq)
-            done(LastPage(at=head(self.head, epoch=self.epoch)), found)
+            done(LastPage(at=head(self.head, epoch=self.epoch)), records(found))
 
-        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), ())))
+        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), records())))
 
     def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None:
         self.asked.append(f"newest of {' '.join(patterns)} after {after} upto {upto}")
@@ -164,9 +171,9 @@ class PlayedLog:
             by_topic = {kept.topic: kept for kept in self._matching(wanted, self.head)}
             found = sorted(by_topic.values(), key=lambda kept: kept.seq)
             page = NewestPage(at=head(self.head, epoch=self.epoch), through=upto)
-            done(page, [kept for kept in found if after < kept.seq <= upto])
+            done(page, records(kept for kept in found if after < kept.seq <= upto))
 
-        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), ())))
+        self._asked.append((answer, lambda: done(ControlTimeout("the broker", 1.0), records())))
 
     @property
     def is_asked(self) -> bool:
@@ -190,6 +197,29 @@ class PlayedLog:
         ]
 
 
+class PlayedPublishing:
+    """Keeps what is published; what becomes of it the test says."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.refused: Refused | None = None  # what is answered at once
+        self._settled: deque[Settled] = deque()
+
+    def submit(self, draft: Draft, settled: Settled) -> Refused | None:
+        if self.refused is None:
+            self.drafts.append(draft)
+            self._settled.append(settled)
+        return self.refused
+
+    @property
+    def topics(self) -> list[str]:
+        return [draft.topic for draft in self.drafts]
+
+    def settle(self, outcome: Outcome) -> None:
+        """Of the oldest that waits."""
+        self._settled.popleft()(outcome)
+
+
 class Flow:
     """The hub, and what is around it. Nothing moves by itself but in `rest`."""
 
@@ -201,8 +231,15 @@ class Flow:
         self.now_s = 1_000.0
         self.later: deque[Callable[[], None]] = deque()
         self.log = PlayedLog()
+        self.publishing = PlayedPublishing()
         self.hub = Hub(
-            Ring(ring_bytes), self.log, self.later.append, lambda: self.now_s, limits=LIMITS, linger_s=60
+            Ring(ring_bytes),
+            self.log,
+            self.later.append,
+            lambda: self.now_s,
+            publishing=self.publishing,
+            limits=LIMITS,
+            linger_s=60,
         )
         self.hub.needs.upstream = self
         self.since: dict[str, int] = {}  # prefixes in force

@@ -49,10 +49,14 @@ class Service:
     def start(self) -> None:
         """Returns once it is ready. Raises AssertionError, with its stderr, if that does not come."""
         self.launch()
+        self.await_ready()
+
+    def await_ready(self) -> None:
+        """After `launch`. Raises AssertionError as `start` does."""
         self.address = wait_for(self._maybe_address, what=lambda: f"{self.name} ready\n{self.stderr()}")
 
     def launch(self) -> None:
-        """Starts it and does not wait: for those that are meant to fail."""
+        """Starts it and does not wait: for those that are meant to fail, or to start with others."""
         assert self._process is None or self._process.poll() is not None, f"{self.name} runs already"
         # Files rather than pipes: nobody has to read on for the process to go on.
         stem = f"{self.name}-{next(_serial)}"

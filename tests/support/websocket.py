@@ -61,6 +61,8 @@ class Client:
         self.welcome: dict[str, Any] = {}
         self.position: Position | None = None  # how far this connection has come
         self.close_code: int | None = None
+        self.close_reason = ""
+        self.beats = 0
         self._last_id = 0
         self._awaited: dict[int, Subscription] = {}
         self._socket: ClientConnection | None = None
@@ -179,6 +181,7 @@ class Client:
             frame = self._socket.recv(max(0.0, timeout_s))
         except ConnectionClosed as error:
             self.close_code = error.rcvd.code if error.rcvd else None
+            self.close_reason = error.rcvd.reason if error.rcvd else ""
             raise
         assert isinstance(frame, str), "the native protocol is text"
         for line in frame.split("\n"):
@@ -198,6 +201,8 @@ class Client:
             self.position = Position.parse(self.welcome["position"])
         elif "notice" in told:
             self.notices.append(told["notice"])
+        elif "beat" in told:
+            self.beats += 1
         else:
             raise AssertionError(f"nobody knows this object: {told}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.arrivals import Arrivals
 from broker.ingest import Intake
 from broker.wire import Content, pack_meta
 
@@ -12,7 +13,7 @@ LIMIT = 100
 
 
 def intake(known: frozenset[bytes] = frozenset()) -> Intake:
-    return Intake(known, LIMIT)
+    return Intake(known, LIMIT, Arrivals(is_first=True).note)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,12 @@ def test_a_known_topic_needs_no_second_check() -> None:
     taken = intake(known=frozenset([b"checked before"]))
     taken.take([b"checked before", b"1"])
     assert len(taken.empty()) == 1
+
+
+def test_whatever_arrives_with_meta_has_arrived_also_if_it_is_dropped() -> None:
+    arrivals = Arrivals(is_first=True)
+    taken = Intake(frozenset(), LIMIT, arrivals.note)
+    for count, topic in ((1, b"a"), (2, b"a//b"), (4, b"a")):
+        taken.take([topic, b"1", pack_meta(1, count, count, Content.JSON)])
+    taken.take([b"a", b"1", META[:-1]])
+    assert (arrivals.missing, taken.dropped) == (1, {"bad_topic": 1, "bad_meta": 1})

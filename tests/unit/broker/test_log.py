@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from broker.errors import ForeignLog, LogError, LogHeld
-from broker.log import Log
+from broker.log import Durability, Log
 from broker.retention import Keep
 from broker.selector import Selector
+from broker.verify import verify
 from broker.wire import unpack_stamp
 from tests.support.logs import ALL, Bench, bench, chunk_count, full_disk, put, read
 
@@ -79,6 +81,29 @@ def test_power_failure_begins_an_epoch_and_keeps_the_events(
     assert {unpack_stamp(stamp).epoch for _, stamp, _ in log.last(ALL)[0]} == {2}
     assert [unpack_stamp(stamp)[2:4] for _, stamp, _ in log.newest(ALL, 0)[0]] == [(2, 2)]
     assert put(log, "a")[0].prev == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_new"),
+    [
+        pytest.param("power", "power", False, id="each commit was synced"),
+        pytest.param("power", "process", False, id="each commit was, and the next ones will not be"),
+        pytest.param("process", "power", True, id="they were not"),
+    ],
+)
+def test_power_failure_begins_an_epoch_where_commits_were_not_synced(
+    on: Bench, before: Durability, after: Durability, is_new: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    on.durability = before
+    put(on.again(), "a")
+    epoch = on.log.epoch
+    on.durability = after
+    log = on.after_power_failure()
+    assert (log.epoch != epoch) == is_new
+    assert is_new or caplog.messages == ["unclean stop: goes on after seq 100"]
+    # Who opened it last is who may have lost something.
+    put(log, "a")
+    assert (on.after_power_failure().epoch != log.epoch) == (after == "process")
 
 
 def test_a_clean_stop_vouches_over_a_boot(on: Bench) -> None:
@@ -169,6 +194,18 @@ def test_a_topic_s_id_is_not_used_twice_while_its_events_are_there(tmp_path: Pat
         put(on.log, "a")  # b, with the largest id, is forgotten; its event is still in the chunk
         put(on.again(), "c")
         assert read(on.log) == [("a", 1), ("a", 3), ("a", 4), ("c", 5)]
+
+
+def test_a_log_of_version_1_is_brought_up_to_date(on: Bench) -> None:
+    put(on.log, "a", "b")
+    on.log.close()
+    make_version_1(on.path)
+    log = on.open()
+    assert (log.epoch, read(log)) == (1, [("a", 1), ("b", 2)])
+    put(log, "c")
+    assert read(on.again()) == [("a", 1), ("b", 2), ("c", 3)]
+    on.log.close()
+    assert verify(on.path).is_sound
 
 
 class TestTrouble:
@@ -277,6 +314,14 @@ class TestDamage:
         damaged.wait(20)
         assert chunk_count(log) < 8
         assert log.replay(ALL, 0)[1:] == (46, [(3, 4)])
+
+
+def make_version_1(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP TABLE producers; DROP TABLE keys; ALTER TABLE topics DROP COLUMN row_check;"
+            "DELETE FROM state WHERE key IN ('check', 'durability'); PRAGMA user_version = 1;"
+        )
 
 
 def make_newer(path: Path) -> None:

@@ -257,6 +257,8 @@ def test_a_full_disk_refuses_and_nothing_of_it_has_happened(desk: Desk) -> None:
         assert desk.ask(publish(3), data=large) == ["unavailable"]
         assert desk.ask(Submit(id=1, key="k"), data=large) == ["unavailable"]
         assert desk.bench.log.trouble
+        assert desk.ask(publish(3), data=pack_event(b"new", bytes(100), 3) * 5_000) == ["unavailable"]
+        assert desk.bench.log.topic_count == 1
         # What is in the log already is as true as before.
         assert desk.ask(publish(1), data=events(2)) == ["last 2 1@1x2"]
         assert len(desk.forwarded) == 2

@@ -67,7 +67,7 @@ def test_retention_rules_in_order(file: Path) -> None:
         ("KEEP_EVENTS", "1.5", "want a whole number from 1"),
         ("KEEP_S", "soon", "want a number above 0"),
         ("PAYLOAD_MAX_BYTES", "1e9", "want a whole number from 1 to 67108864"),
-        ("DURABILITY", "disk", "want one of memory, process"),
+        ("DURABILITY", "disk", "want one of memory, power, process"),
         ("FEED", "localhost:5556", "want text like .*tcp"),
         ("LOG", "", "length >= 1"),
         ("RETENTION", "[{}]", "pattern"),

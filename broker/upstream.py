@@ -23,24 +23,50 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from broker.control import Head, ReplayPage, TailsPage
+from broker.gap import Gap, maybe_lost
 from broker.wire import BEAT_S, DROPS_MODULO, Position
-from gateway.event import Event, Gap
 
-STALE_AFTER_S = 3 * BEAT_S
+STALE_AFTER_S = 2.5 * BEAT_S  # with a tick and a flush, less than three
+AWAY_S = 1.0
 ASK_AGAIN_S = 1.0
 MISSED_AFTER_S = 2 * BEAT_S
 HELD_MAX_BYTES = 32 << 20
-MESSAGE_OVERHEAD_BYTES = 300  # of a held Event beside its payload
+MESSAGE_OVERHEAD_BYTES = 300  # of a held event beside its payload
 PREFIXES_MAX = 1_000
 
 
-class Downstream(Protocol):
+class Stamped(Protocol):
+    """What the stream asks of an event; what else one has is its maker's."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def nth(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def prev(self) -> int: ...
+    @property
+    def drops(self) -> int: ...
+    @property
+    def unlogged(self) -> bool: ...
+
+
+E = TypeVar("E", bound=Stamped)
+E_in = TypeVar("E_in", bound=Stamped, contravariant=True)
+
+
+class Downstream(Protocol[E_in]):
     """Who takes the stream."""
 
-    def offer(self, event: Event) -> None: ...
+    def offer(self, event: E_in) -> None: ...
     def offer_gap(self, gap: Gap) -> None: ...
     def advance(self, seq: int) -> None:
         """Everything due up to here has been offered."""
@@ -81,20 +107,21 @@ class Marker:
     at: Head
 
 
-class Upstream:
+class Upstream(Generic[E]):
     """Not thread-safe; `now_s` is any clock that does not jump."""
 
-    def __init__(self, downstream: Downstream, link: Link) -> None:
+    def __init__(self, downstream: Downstream[E], link: Link) -> None:
         self._down = downstream
         self._link = link
         self.epoch = 0  # 0 until the broker was heard
         self.seen = 0  # everything due up to here has been offered
         self.is_stale = True
+        self._resumes = False  # at a position that no marker has borne out yet
         self._drops = 0
         self._follows: dict[str, Follow] = {}
         self._fresh: dict[str, Follow] = {}  # those among them that are not in force yet
         self._last: dict[str, tuple[int, int]] = {}  # topic -> seq and nth of the last one offered
-        self._held: deque[Event | Marker | Head] = deque()
+        self._held: deque[E | Marker | Head] = deque()
         self._held_bytes = 0
         self._fill_upto: int | None = None  # a hole is being filled up to here
         self._recovery: int | None = 0  # number of the barrier before which nothing that comes is looked at
@@ -105,9 +132,11 @@ class Upstream:
         self._tails: tuple[int, int] | None = None  # number, and the head it was asked at
         self._tails_s = 0.0
         self._reconciled = 0  # tails are known to agree up to here
+        self._forgotten = 0  # what is forgotten up to here was told
         self._heard_s: float | None = None  # when a beat or marker last came
         self._beat_s: float | None = None
         self._now_s = 0.0
+        self._ticked_s: float | None = None
 
     # Wishes
 
@@ -125,6 +154,18 @@ class Upstream:
         """Ask for one barrier for all that was followed since the last."""
         if self._recovery != 0 and any(follow.barrier is None for follow in self._fresh.values()):
             self._ask_barrier()
+
+    def resume(self, position: Position) -> None:
+        """Go on behind `position`, as if all up to there had been offered of what is followed so far.
+
+        Only before the broker was heard. A position of another log is a gap `epoch`, one that this log
+        never came to a gap `future`.
+        """
+        self._resumes = True
+        self.epoch, self.seen, self._reconciled = position.epoch, position.seq, position.seq
+        for follow in self._fresh.values():
+            follow.since = position.seq
+        self._fresh.clear()
 
     def unfollow(self, prefixes: Sequence[str]) -> None:
         """Want no more of what begins with any of these."""
@@ -152,7 +193,7 @@ class Upstream:
         self._now_s = now_s
         self._recover()
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: E) -> None:
         if self._recovery is not None:
             return
         if self._fill_upto is not None:
@@ -185,6 +226,11 @@ class Upstream:
     def tick(self, now_s: float) -> None:
         """To be called a few times a second: notices silence, asks again for what was not answered."""
         self._now_s = now_s
+        away_s = 0.0 if self._ticked_s is None else now_s - self._ticked_s
+        self._ticked_s = now_s
+        if away_s > AWAY_S and self._heard_s is not None:
+            # This process stood still, not the broker: what it said meanwhile has yet to be read.
+            self._heard_s += away_s
         if not self.is_stale and self._heard_s is not None and now_s - self._heard_s > STALE_AFTER_S:
             self.is_stale = True
             self._down.set_stale(True)
@@ -197,7 +243,7 @@ class Upstream:
 
     # Answers of the control port, in any order
 
-    def on_replay(self, number: int, page: ReplayPage, events: Iterable[Event]) -> None:
+    def on_replay(self, number: int, page: ReplayPage, events: Iterable[E]) -> None:
         if number != self._replay or self._fill_upto is None:
             return
         self._replay = None
@@ -205,16 +251,20 @@ class Upstream:
             self._recover()  # the marker brings the new epoch
             return
         after = self.seen
-        if page.at.forgotten > after:
+        forgotten = min(page.at.forgotten, self._fill_upto)
+        if forgotten > max(after, self._forgotten):
             # Whole topics may have gone with what we lack of them, and their names with them.
-            self._gap("**", after, min(page.at.forgotten, self._fill_upto) + 1, "forgotten")
+            self._forgotten = forgotten
+            self._gap("**", after, forgotten + 1, "forgotten")
         for first, last in page.damaged:
             self._gap("**", max(after, first - 1), last + 1, "damaged")
         # All holes go before the page: who breaks off in its middle has been told of them.
         for topic, seq, nth in page.holes:
             seen, seen_nth = self._last_on(topic)
             if seen is not None and seq > seen:
-                self._gap(topic, seen, seq + 1, "retention", nth - seen_nth if seen_nth else None)
+                self._gap(
+                    topic, seen, seq + 1, "retention", maybe_lost(seen, seen_nth, nth, page.at.forgotten)
+                )
                 self._last[topic] = (seq, nth)
         for event in events:
             if event.seq > self.seen and self._last_on(event.topic)[0] is not None:
@@ -245,7 +295,7 @@ class Upstream:
                 lacks_ahead = True
             else:
                 # Later events of other topics are out already: it cannot be offered in order.
-                self._gap(topic, last, seq + 1, "late", nth - last_nth if last_nth else None)
+                self._gap(topic, last, seq + 1, "late", maybe_lost(last, last_nth, nth, page.at.forgotten))
                 self._last[topic] = (seq, nth)
         if lacks_ahead:
             if self._fill_upto is None:
@@ -257,7 +307,7 @@ class Upstream:
 
     # Moves
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: E) -> None:
         if event.epoch != self.epoch:
             self._recover()
             return
@@ -283,6 +333,11 @@ class Upstream:
             self._drops = at.drops
             if at.epoch_number != self.epoch:
                 self._change_epoch(at)
+            elif self._resumes and at.head < self.seen:
+                self._step_back(at)
+            self._resumes = False
+            if all(follow.barrier and follow.barrier <= marker.number for follow in self._fresh.values()):
+                self._barrier_s = None  # however long the log takes, no other is needed
             if at.head > self.seen:
                 self._fill(at.head, marker)
                 return
@@ -328,11 +383,12 @@ class Upstream:
             self._down.set_stale(False)
 
     def _change_epoch(self, at: Head) -> None:
-        is_first = self.epoch == 0
+        is_first = self.epoch == 0 and not self._resumes
         old = Position(self.epoch, self.seen)
         self.epoch = at.epoch_number
         # Of a new epoch everything is replayed: what was published since it began is ours.
         self.seen = self._reconciled = at.head if is_first else at.start
+        self._forgotten = 0
         self._tails = None
         self._last.clear()
         for follow in self._follows.values():
@@ -342,6 +398,14 @@ class Upstream:
         if not is_first:
             self._down.offer_gap(Gap("**", old, Position(self.epoch, at.start + 1), "epoch"))
 
+    def _step_back(self, at: Head) -> None:
+        """To where the log is: nobody was ever as far as the position that we were to go on from."""
+        self._gap("**", self.seen, at.head + 1, "future")
+        self.seen = self._reconciled = at.head
+        for follow in self._follows.values():
+            if follow.since is not None:
+                follow.since = at.head
+
     def _recover(self) -> None:
         """Look at nothing that comes before the marker of a new barrier."""
         self._fill_upto = self._replay = self._tails = None
@@ -350,7 +414,7 @@ class Upstream:
         self._ask_barrier()
         self._recovery = self._number
 
-    def _fill(self, upto: int, *then: Event | Marker | Head) -> None:
+    def _fill(self, upto: int, *then: E | Marker | Head) -> None:
         """Hold everything until the log has told what is up to `upto`, then go on with `then`."""
         for message in reversed(then):
             self._held.appendleft(message)
@@ -364,23 +428,23 @@ class Upstream:
     def _release(self) -> None:
         while self._held and self._fill_upto is None and self._recovery is None:
             message = self._held.popleft()
-            if isinstance(message, Event):
-                self._event(message)
-            elif isinstance(message, Marker):
+            if isinstance(message, Marker):
                 self._marker(message)
-            else:
+            elif isinstance(message, Head):
                 self._beat(message)
+            else:
+                self._event(message)
         if not self._held:
             self._held_bytes = 0
 
-    def _hold(self, message: Event | Marker | Head, size: int = 0) -> None:
+    def _hold(self, message: E | Marker | Head, size: int = 0) -> None:
         self._held_bytes += size + MESSAGE_OVERHEAD_BYTES
         if self._held_bytes > HELD_MAX_BYTES:
             self._recover()
             return
         self._held.append(message)
 
-    def _offer(self, event: Event) -> None:
+    def _offer(self, event: E) -> None:
         self._last[event.topic] = (event.seq, event.nth)
         self.seen = event.seq
         self._down.offer(event)
@@ -393,7 +457,7 @@ class Upstream:
         self.seen = seq
         self._down.advance(seq)
 
-    def _lacks(self, event: Event) -> bool | None:
+    def _lacks(self, event: E) -> bool | None:
         """Whether something before this event, on its topic, was not seen. None: not ours to see."""
         last, _ = self._last_on(event.topic)
         if last is None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from broker.control import ReplayPage, TailsPage
-from broker.wire import Position
-from gateway.event import Event, Gap
-from gateway.upstream import (
+from broker.gap import Gap
+from broker.upstream import (
     ASK_AGAIN_S,
     HELD_MAX_BYTES,
     MISSED_AFTER_S,
@@ -18,7 +17,11 @@ from gateway.upstream import (
     STALE_AFTER_S,
     Upstream,
 )
+from broker.wire import Position
+from gateway.event import Event
 from tests.support.events import EPOCH, OTHER_EPOCH, event, head
+
+TICK_S = 0.25
 
 
 class Scene:
@@ -94,6 +97,12 @@ class Scene:
         self.upstream.on_beat(head(seq, **fields), self.now_s)
 
     def pass_time(self, seconds: float) -> None:
+        until_s = self.now_s + seconds
+        while self.now_s < until_s:
+            self.stand_still(min(TICK_S, until_s - self.now_s))
+
+    def stand_still(self, seconds: float) -> None:
+        """Without a tick before the end."""
         self.now_s += seconds
         self.upstream.tick(self.now_s)
 
@@ -364,11 +373,13 @@ def test_what_waits_too_long_is_thrown_away_and_comes_by_replay() -> None:
         pytest.param({"damaged": [(5, 11)]}, ["gap ** 10..12 damaged"], id="damaged from what was seen on"),
         pytest.param({"holes": [("a", 12, 7)]}, ["gap a 5..13 retention"], id="of a topic never seen here"),
         pytest.param({"holes": [("b", 12, 9)]}, ["gap b 8..13 retention lost=5"], id="how many is known"),
+        pytest.param({"holes": [("b", 12, 0)]}, ["gap b 8..13 retention"], id="how many is not known"),
+        pytest.param({"holes": [("b", 12, 3)]}, ["gap b 8..13 retention"], id="of a topic that began anew"),
         pytest.param({"holes": [("b", 8, 4)]}, [], id="a hole in what was seen"),
         pytest.param({"holes": [("c", 12, 7)]}, [], id="of a topic that is not followed"),
         pytest.param({"forgotten": 11, "damaged": [(12, 12)], "holes": [("a", 12, 7), ("b", 11, 5)]},
                      ["gap ** 10..12 forgotten", "gap ** 11..13 damaged", "gap a 5..13 retention",
-                      "gap b 8..12 retention lost=1"],
+                      "gap b 8..12 retention"],
                      id="all of it"),
     ],
 )  # fmt: skip
@@ -592,6 +603,25 @@ def test_a_silent_broker_is_stale_and_what_was_missed_comes_by_replay() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before_s", "after_s", "told"),
+    [
+        pytest.param(0.5, 0.25, [], id="the broker may have gone on"),
+        pytest.param(0.5, STALE_AFTER_S - 0.5, [], id="and is given the time that it had"),
+        pytest.param(0.5, STALE_AFTER_S - 0.25, ["stale"], id="but no more"),
+    ],
+)
+def test_who_stood_still_does_not_take_that_for_the_silence_of_others(
+    before_s: float, after_s: float, told: list[str]
+) -> None:
+    scene = standing("a")
+    scene.beat(10)
+    scene.pass_time(before_s)
+    scene.stand_still(30)
+    scene.pass_time(after_s)
+    assert scene.told() == told
+
+
+@pytest.mark.parametrize(
     ("later_s", "asked"),
     [
         pytest.param(MISSED_AFTER_S, ["tails a after 10"], id="late, but none is missing"),
@@ -620,6 +650,15 @@ def test_after_a_reconnect_nothing_counts_before_the_new_marker() -> None:
     assert scene.asked() == ["replay a after 10 upto 13"]
     scene.replayed(event("a", 11, 9), event("a", 13, 11), through=13)
     assert scene.told() == ["a 11", "a 13", "up to 13", "up to 13", "in force: b"]
+
+
+def test_a_marker_that_came_is_not_asked_for_again_while_the_log_answers() -> None:
+    scene = standing("a")
+    scene.upstream.on_connected(1.0)
+    scene.marker(13)
+    scene.asked()
+    scene.pass_time(ASK_AGAIN_S + 0.1)
+    assert scene.asked() == ["replay a after 10 upto 13"]
 
 
 def test_a_reconnect_in_the_middle_of_a_hole_starts_over() -> None:
@@ -694,6 +733,100 @@ def test_tails_of_another_epoch_are_not_taken() -> None:
     scene.tails(("a", 12, 5), through=15, epoch=OTHER_EPOCH)
     assert scene.told() == []
     assert scene.asked() == ["tails a after 10"]
+
+
+# Going on from a position
+
+
+def resumed(*prefixes: str, after: Position) -> Scene:
+    """Connected, and before its first marker."""
+    scene = Scene()
+    for prefix in prefixes:
+        scene.upstream.follow(prefix)
+    scene.upstream.resume(after)
+    scene.upstream.on_connected(scene.now_s)
+    scene.asked()
+    return scene
+
+
+def test_who_resumes_gets_what_came_since_and_then_what_comes() -> None:
+    scene = resumed("a", after=Position(EPOCH, 10))
+    scene.come(event("a", 13, 11))
+    scene.marker(13)
+    assert scene.asked() == ["replay a after 10 upto 13"]
+    scene.replayed(event("a", 11, 9), event("a", 13, 11), through=13)
+    scene.come(event("a", 14, 13))
+    assert scene.told() == ["fresh", "a 11", "a 13", "up to 13", "up to 13", "a 14"]
+
+
+def test_who_resumes_where_the_log_is_asks_for_nothing() -> None:
+    scene = resumed("a", after=Position(EPOCH, 10))
+    scene.marker(10)
+    scene.come(event("a", 11, 9))
+    assert scene.told() == ["fresh", "up to 10", "a 11"]
+    assert scene.asked() == []
+
+
+def test_who_resumes_is_told_of_what_is_gone() -> None:
+    scene = resumed("", after=Position(EPOCH, 3))
+    scene.marker(20)
+    scene.replayed(event("a", 9, 8), through=20, forgotten=5, holes=[("a", 8, 4)])
+    assert scene.told() == [
+        "fresh",
+        "gap ** 3..6 forgotten",
+        "gap a 3..9 retention",
+        "a 9",
+        "up to 20",
+        "up to 20",
+    ]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(Position(OTHER_EPOCH, 99), id="another"), pytest.param(Position(0, 0), id="before any")],
+)
+def test_who_resumes_from_another_log_gets_all_of_this_one(after: Position) -> None:
+    scene = resumed("a", after=after)
+    scene.marker(5, start=3)
+    assert scene.told() == [
+        "fresh", f"epoch {EPOCH:x} from 3, at 3", f"gap ** {after.epoch:x}.{after.seq}..4 epoch",
+    ]  # fmt: skip
+    assert scene.asked() == ["replay a after 3 upto 5"]
+
+
+def test_a_position_that_the_log_never_came_to_is_a_gap_and_the_stream_goes_on_from_its_head() -> None:
+    scene = resumed("a", after=Position(EPOCH, 11))
+    scene.marker(10)
+    scene.come(event("a", 11, 9), event("a", 12, 11))
+    assert scene.told() == ["fresh", "gap ** 11..11 future", "up to 10", "a 11", "a 12"]
+    assert scene.upstream.covers("a") == 10
+
+
+def test_only_the_first_marker_bears_out_a_position() -> None:
+    scene = resumed("a", after=Position(EPOCH, 10))
+    scene.marker(10)
+    scene.come(event("a", 11, 9))
+    scene.told()
+    scene.upstream.on_connected(1.0)
+    scene.marker(10)  # nothing that a broker says, but what was offered stays offered
+    assert scene.told() == ["up to 11"]
+
+
+def test_what_is_forgotten_is_told_once_however_many_pages_follow() -> None:
+    scene = resumed("a", after=Position(EPOCH, 0))
+    scene.marker(30)
+    for through in (10, 20, 30):
+        scene.replayed(through=through, forgotten=25)
+    assert scene.told() == ["fresh", "gap ** 0..26 forgotten", "up to 10", "up to 20", "up to 30", "up to 30"]
+
+
+def test_what_is_forgotten_between_two_pages_is_told_with_the_second() -> None:
+    scene = resumed("a", after=Position(EPOCH, 0))
+    scene.marker(30)
+    scene.replayed(through=10, forgotten=5)
+    scene.replayed(through=30, forgotten=15)
+    told = ["fresh", "gap ** 0..6 forgotten", "up to 10", "gap ** 10..16 forgotten", "up to 30", "up to 30"]
+    assert scene.told() == told
 
 
 # Wishes that end

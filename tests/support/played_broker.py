@@ -1,0 +1,103 @@
+"""A broker's control port as confirmed publishing sees it, in memory, with a log that can be looked at.
+
+Its rules are those of docs/protocol.md, written down a second time: what the real one does is shown by
+the tests that run it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+
+from broker import control
+from broker.control import Answer, Error, Head, Hello, HelloPage, Publish, PublishPage, Run
+from broker.wire import unpack_events
+
+EVENTS_MAX = 10_000
+
+
+class Logged(NamedTuple):
+    producer: str
+    number: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class PlayedBroker:
+    """`ask` it; everything it confirms is in `log` at that moment."""
+
+    payload_max: int = 1 << 20
+    trouble: str = ""  # why nothing can be logged just now
+    log: list[Logged] = field(default_factory=list)  # seq 1 is its first
+    epoch: int = 1
+    hellos: int = 0
+    ever: dict[int, list[Logged]] = field(default_factory=lambda: defaultdict(list))  # by epoch
+    _incarnations: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    _serial: count[int] = field(default_factory=lambda: count(1))
+
+    def ask(self, data: bytes, events: bytes = b"") -> bytes:
+        """The answer to a request and its frame of events."""
+        asked = control.decode_request(data)
+        assert isinstance(asked, Hello | Publish)
+        found = self._hello(asked) if isinstance(asked, Hello) else self._publish(asked, events)
+        if isinstance(found, Error):
+            return control.encode(Answer(id=asked.id, error=found))
+        return control.encode(Answer(id=asked.id, ok=msgspec.Raw(control.encode(found))))
+
+    def _hello(self, asked: Hello) -> HelloPage | Error:
+        if self.trouble:
+            return Error(code="unavailable", message=self.trouble)
+        self.hellos += 1
+        begun = next(self._serial)
+        self._incarnations[asked.producer].append((begun, len(self.log)))
+        return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
+
+    def _publish(self, asked: Publish, data: bytes) -> PublishPage | Error:
+        incarnation = max((each for each, _ in self._incarnations[asked.producer]), default=0)
+        if asked.incarnation > incarnation:
+            return Error(code="unknown_producer", message="say hello")
+        if asked.incarnation < incarnation:
+            return Error(code="fenced", message="another program uses this id")
+        events, last = unpack_events(data, EVENTS_MAX), self.last(asked.producer)
+        assert events, "a request without events"
+        if asked.first > last + 1:
+            return Error(code="out_of_order", message=f"number {asked.first} came where {last + 1} was due")
+        new = events[last + 1 - asked.first :]
+        if any(len(payload) > self.payload_max for _, payload, _ in new):
+            return Error(code="payload_too_large", message=f"at most {self.payload_max} are taken")
+        if new and self.trouble:
+            return Error(code="unavailable", message=self.trouble)
+        self.log += [Logged(asked.producer, last + place, each[1]) for place, each in enumerate(new, 1)]
+        self.ever[self.epoch] = list(self.log)
+        runs = [
+            Run(each.number, seq, 1)
+            for seq, each in enumerate(self.log, 1)
+            if each.producer == asked.producer and each.number > asked.known
+        ]
+        return PublishPage(at=self._head(), last=self.last(asked.producer), runs=runs)
+
+    def last(self, producer: str) -> int:
+        return max((each.number for each in self.log if each.producer == producer), default=0)
+
+    def lose(self, kept: int) -> None:
+        """Power fails, and of the log the first `kept` events are left, with what came before them."""
+        self._anew(self.log[:kept])
+        for begun in self._incarnations.values():
+            begun[:] = [(each, at) for each, at in begun if at <= kept]
+
+    def begin_anew(self) -> None:
+        """As a broker that keeps its log in memory does at each start."""
+        self._anew([])
+        self._incarnations.clear()
+
+    def _anew(self, log: list[Logged]) -> None:
+        self.log, self.epoch = log, self.epoch + 1
+        self.ever[self.epoch] = list(log)
+
+    def _head(self) -> Head:
+        end = len(self.log)
+        return Head(epoch=f"{self.epoch:016x}", head=end, oldest=1, forgotten=0, start=0)
