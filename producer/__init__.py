@@ -1,6 +1,9 @@
-"""Publish into Penstock: `Publisher`, and ready-made sources: demo, system, lines."""
+"""Publish into Penstock and read from it: `Publisher`, `Subscriber`; and ready-made sources of events."""
 
+from broker.gap import Gap
 from broker.wire import Content
+from producer.event import Event
 from producer.publisher import Publisher
+from producer.subscriber import Subscriber
 
-__all__ = ["Content", "Publisher"]
+__all__ = ["Content", "Event", "Gap", "Publisher", "Subscriber"]

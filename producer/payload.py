@@ -1,8 +1,9 @@
-"""What a producer hands over, as payload bytes and their content type. Pure."""
+"""Data to payload bytes and their content type, and back. Pure."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from broker.errors import BadPayload
 from broker.wire import Content
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 def encode(data: object) -> tuple[bytes, Content]:
@@ -39,6 +41,25 @@ def encode(data: object) -> tuple[bytes, Content]:
     if b"null" in payload and (place := _not_finite(msgspec.to_builtins(data), "data")):
         raise BadPayload(f"{place}: JSON has no such number")
     return payload, Content.JSON
+
+
+def decode(payload: bytes, declared: int) -> tuple[Any, Content]:
+    """The data in a payload, and what it is: what JSON makes of it, str for text, bytes for anything else.
+
+    `declared` is the content type that came with it. Where it is unknown, or the payload is not what it
+    says, the first of JSON, text and binary that fits.
+    """
+    if declared in (Content.UNKNOWN, Content.JSON):
+        try:
+            return _decode(payload), Content.JSON
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+    if declared != Content.BINARY:
+        try:
+            return payload.decode(), Content.TEXT
+        except UnicodeDecodeError:
+            pass
+    return payload, Content.BINARY
 
 
 def _not_finite(value: object, place: str) -> str | None:

@@ -2,47 +2,47 @@
 
 Plain pyzmq does as well (docs/producers.md). What this adds: names, sizes and data are checked before
 anything is sent; each event carries `meta`, with which what never arrived can be counted and the true
-latency be told; and closing says whether everything went.
+latency be told; closing says whether everything went; and `Publisher(confirm=True)` hears of each event
+that it is in the log.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import socket
-import time
 import weakref
+from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
 from types import TracebackType
 from uuid import uuid4
 
-import zmq
-
-from broker.errors import BadSetting, BadTopic, PayloadTooLarge, PublishTimeout
-from broker.topics import check_topic, is_system
-from broker.wire import MAX_PAYLOAD_BYTES, Content, pack_meta, producer_hash
+from broker.errors import BadSetting, BadTopic, PayloadTooLarge
+from broker.topics import Pattern, check_topic, is_system
+from broker.wire import MAX_PAYLOAD_BYTES, Content, producer_hash
+from producer.confirmation import Confirmation
+from producer.confirmed import Confirmed
 from producer.link import Link
 from producer.payload import encode
-
-log = logging.getLogger(__name__)
+from producer.plain import Plain
+from producer.watch import Watch
 
 INGEST = "tcp://127.0.0.1:5555"
 PUSH = "tcp://127.0.0.1:5558"
+CONTROL = "tcp://127.0.0.1:5557"
+FEED = "tcp://127.0.0.1:5556"
 HIGH_WATER = 100_000
 CLOSE_S = 5.0
-
-# libzmq's clock is read once in a while: its timers may be early by a millisecond or two.
-TIMER_SLACK_S = 0.02
+PRODUCER_MAX_CHARS = 255
 
 
 class Publisher:
-    """A stream of events to one broker.
+    """Events to one broker: a stream, a push, or confirmed.
 
     `Publisher()` never waits: while the broker is away it holds up to `high_water` events, then drops
     new ones and counts them in `dropped`. `Publisher(wait=True)` drops nothing: `publish` waits until
-    there is room.
+    there is room. `Publisher(confirm=True)` waits as well, and holds each event until the broker has
+    confirmed that it is in the log, over breaks of the link and restarts of the broker: once, in order.
 
     Threads may share one. After a fork make a new one in the child. Close it, or use it in a `with`;
     one that was forgotten is flushed when it is collected or when the interpreter ends.
@@ -53,8 +53,12 @@ class Publisher:
         ingest: str | None = None,
         *,
         wait: bool = False,
+        confirm: bool = False,
+        control: str | None = None,
+        feed: str | None = None,
         wait_s: float | None = None,
         producer_id: str | None = None,
+        numbered: bool = False,
         high_water: int = HIGH_WATER,
         payload_max_bytes: int = MAX_PAYLOAD_BYTES,
         close_s: float = CLOSE_S,
@@ -63,59 +67,97 @@ class Publisher:
 
         Args:
             ingest: the broker's address for streams, or with `wait` the one for what matters (5558).
-            wait_s: with `wait`, how long `publish` waits for room; None is for ever.
-            producer_id: names this stream where what never arrived is counted; new for each
-                Publisher unless given, because its count starts at 1.
-            high_water: events held here while the broker does not take them.
+            control: with `confirm`, the broker's address (5557). Also asked by `watched`.
+            feed: where `watched` hears of subscribers (5556); with it `control` may be given without
+                `confirm`.
+            wait_s: with `wait` and `confirm`, how long `publish` waits for room; None is for ever.
+            producer_id: names this producer. A new one for each Publisher unless given. With `confirm`,
+                who comes with an id goes on after what is logged under it, and ends who had it before.
+            numbered: with `confirm`, an event's number means something to you (see `last`): where the log
+                has lost events or refuses one, everything ends, with LogLost or ControlError, before
+                another event gets its number.
+            high_water: events held here, while the broker does not take or not confirm them.
             close_s: how long closing may take to hand over what is held.
 
         Raises:
-            BadSetting: not an address.
+            BadSetting: not an address, or arguments that do not go together.
         """
-        self.ingest = ingest or (PUSH if wait else INGEST)
-        self.dropped = 0
-        self._count = 0
-        self._waits, self._wait_s = wait, wait_s
-        self._producer = producer_hash(producer_id or f"{socket.gethostname()}/{os.getpid()}/{uuid4()}")
+        producer = producer_id or f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
+        self._transport: Plain | Confirmed
+        if confirm:
+            if ingest or wait:
+                raise BadSetting("confirm=True goes to `control`, and waits: without `ingest` and `wait`")
+            if len(producer) > PRODUCER_MAX_CHARS:
+                raise BadSetting(
+                    f"producer_id has {len(producer)} characters, want {PRODUCER_MAX_CHARS} at most"
+                )
+            self._transport = Confirmed(control or CONTROL, producer, wait_s, high_water, numbered)
+        else:
+            if numbered or (control and not feed):
+                raise BadSetting("`numbered`, and `control` without `feed`, are for confirm=True")
+            self._transport = Plain(ingest or (PUSH if wait else INGEST), producer, wait, wait_s, high_water)
+        self._send = self._transport.send
+        self._producer = producer
+        self._feed, self._control = feed, control
+        self._watch: Watch | None = None
+        self._watch_lock = Lock()
         self._payload_max_bytes = payload_max_bytes
         self._close_s = close_s
-        self._all_went: bool | None = None  # None while open
-        self._lock = Lock()
-        # A context of its own: ending it is how libzmq says that everything has left.
-        self._context = zmq.Context()
-        self._socket = _push(self._context, wait_s) if wait else _stream(self._context)
-        # Plain numbers: joining two enum flags costs as much as a send.
-        self._last = 0 if wait else int(zmq.NOBLOCK)
-        self._more = self._last | int(zmq.SNDMORE)
-        self._socket.set(zmq.SNDHWM, high_water)
-        # A broker's host that vanished is noticed by TCP. No ZeroMQ heartbeat: it would cut the link
-        # to a broker that is only busy or stopped for a while, and lose what is under way.
-        self._socket.set(zmq.TCP_KEEPALIVE, 1)
-        self._socket.set(zmq.TCP_KEEPALIVE_IDLE, 10)
-        self._socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
-        self._socket.set(zmq.CONNECT_TIMEOUT, 5_000)  # the kernel's own is over two minutes
-        self._link = Link(self._socket)
-        try:
-            self._socket.connect(self.ingest)
-        except zmq.ZMQError as error:
-            self._link.close()
-            self._context.destroy(linger=0)
-            raise BadSetting(f"{self.ingest!r} is no address like tcp://127.0.0.1:5555 ({error})") from None
-        self._forgotten = weakref.finalize(
-            self, _flush, self._socket, self._link, self._context, self.ingest, close_s
-        )
+        self._forgotten = weakref.finalize(self, self._transport.close, close_s)
+
+    @property
+    def ingest(self) -> str:
+        """The broker's address."""
+        return self._transport.address
+
+    @property
+    def producer(self) -> str:
+        """Its id as the broker names it where it counts what never arrived: 16 hex digits."""
+        return f"{producer_hash(self._producer):016x}"
 
     @property
     def published(self) -> int:
         """Events taken so far, those in `dropped` included."""
-        return self._count
+        return self._transport.taken
+
+    @property
+    def dropped(self) -> int:
+        """Events that were taken and will not arrive: no room in a stream; refused by the broker for good."""
+        return self._transport.dropped
+
+    @property
+    def unconfirmed(self) -> int:
+        """With `confirm`: events taken that are not confirmed, those in `dropped` not included."""
+        return self._transport.unconfirmed
+
+    @property
+    def lost(self) -> int:
+        """With `confirm`: events that were confirmed and that the log has lost since."""
+        return self._transport.lost
+
+    @property
+    def last(self) -> int:
+        """With `confirm`: how many events of this producer are in the log; the next one has the next number.
+
+        Waits, as `publish` does, until the broker has said so. Raises PublishTimeout, Fenced.
+        """
+        return self._confirmed().last()
 
     @property
     def link(self) -> Link:
-        """To see, or to wait, whether there is a broker at all."""
-        return self._link
+        """Without `confirm`: to see, or to wait, whether there is a broker at all."""
+        if isinstance(self._transport, Confirmed):
+            raise RuntimeError("whether there is a broker, `flush` says")
+        return self._transport.link
 
-    def publish(self, topic: str, data: object, *, content: Content | None = None) -> None:
+    def publish(
+        self,
+        topic: str,
+        data: object,
+        *,
+        content: Content | None = None,
+        on_confirm: Callable[[Confirmation], object] | None = None,
+    ) -> Confirmation:
         """Send one event.
 
         Args:
@@ -123,50 +165,67 @@ class Publisher:
             data: bytes are sent as they are and called binary, str is sent as text, anything else as JSON.
             content: what the payload is, where the type of `data` does not tell: `Content.JSON` for
                 bytes that are JSON already.
+            on_confirm: with `confirm`, called once it is known what has become of the event, in a thread
+                that must not be held up.
+
+        Returns what tells that it is confirmed, for a Publisher that confirms.
 
         Raises:
             BadTopic, BadPayload, PayloadTooLarge: nothing was sent or counted; mend the call.
             PublishTimeout: with `wait_s`, nothing was sent or counted; try again.
+            Fenced, LogLost: with `confirm`, this Publisher is at its end.
         """
         name = check_publishable(topic)
         payload, natural = encode(data)
         if len(payload) > self._payload_max_bytes:
             raise PayloadTooLarge(len(payload), self._payload_max_bytes)
-        send = self._socket.send
-        with self._lock:
-            if self._all_went is not None:
-                raise RuntimeError("publish on a closed Publisher")
-            count = self._count + 1
-            time_us = time.time_ns() // 1000
-            meta = pack_meta(self._producer, count, time_us, natural if content is None else content)
-            try:
-                # Frame by frame: a third of the time of send_multipart. Only a first frame is refused.
-                send(name, self._more)
-            except zmq.Again:
-                if self._waits:
-                    raise PublishTimeout(self.ingest, self._wait_s or 0) from None
-                self.dropped += 1
-            else:
-                send(payload, self._more)
-                send(meta, self._last)
-            # Dropped events keep their number: the hole in the count is how the broker knows.
-            self._count = count
+        return self._send(name, payload, natural if content is None else content, on_confirm)
+
+    def watched(self, topic: str) -> bool:
+        """Whether anybody asks the broker for events of this topic; True also where that is not known.
+
+        The first call starts a thread that hears it from the broker; until it knows, and while the broker
+        is away, everything counts as watched. What is not published is in no history, either.
+
+        Raises:
+            BadTopic: as `publish`.
+            BadSetting: events go to another broker than the usual one, and `feed` or `control` was not given.
+        """
+        check_publishable(topic)
+        return (self._watch or self._watching()).is_watched(topic)
+
+    def on_watched(self, pattern: str, told: Callable[[bool], object]) -> Callable[[], None]:
+        """Have `told` called, by a thread of ours, with whether any topic that matches may be watched: soon,
+        and when that changes. Returns what ends that.
+
+        Raises:
+            BadPattern; BadSetting as `watched`.
+        """
+        return self._watching().tell(Pattern(pattern), told)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """With `confirm`: returns when everything published so far is confirmed.
+
+        Raises:
+            NotConfirmed: not within `timeout_s`; it says how many are not, and why. They are still held.
+            ControlError: an event was refused by the broker for good; the others are confirmed.
+            Fenced, LogLost: this Publisher is at its end.
+        """
+        self._confirmed().flush(timeout_s)
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Hand over what is held, within `timeout_s` (`close_s` unless given; or `inf`). May be called again.
 
-        Returns True if every event published has left for the broker; False, with a warning in the
-        log, if some were dropped or the time was too short.
+        Returns True if every event published has left for the broker, or with `confirm` is confirmed;
+        False, with a warning in the log, if some were dropped or the time was too short.
         """
-        with self._lock:
-            if self._all_went is None:
-                self._forgotten.detach()
-                within_s = self._close_s if timeout_s is None else timeout_s
-                flushed = _flush(self._socket, self._link, self._context, self.ingest, within_s)
-                self._all_went = flushed and not self.dropped
-                if self.dropped:
-                    log.warning("dropped ingest=%s events=%d of=%d", self.ingest, self.dropped, self._count)
-            return self._all_went
+        all_went = self._transport.close(self._close_s if timeout_s is None else timeout_s)
+        self._forgotten.detach()
+        with self._watch_lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        return all_went
 
     def __enter__(self) -> Publisher:
         return self
@@ -177,53 +236,24 @@ class Publisher:
         self.close()
 
     def __repr__(self) -> str:
-        state = "open" if self._all_went is None else "closed"
-        return f"Publisher({self.ingest}, {state}, published={self._count}, dropped={self.dropped})"
+        state = "open" if self._forgotten.alive else "closed"
+        return f"Publisher({self.ingest}, {state}, published={self.published}, dropped={self.dropped})"
 
+    def _watching(self) -> Watch:
+        with self._watch_lock:
+            if not self._forgotten.alive:
+                raise RuntimeError("watched on a closed Publisher")
+            if self._watch is None:
+                if self.ingest not in (INGEST, PUSH, CONTROL) and not (self._feed and self._control):
+                    # Who subscribes at the usual place hears nothing of ours.
+                    raise BadSetting(f"say with feed= and control= where who watches {self.ingest} is known")
+                self._watch = Watch(self._feed or FEED, self._control or CONTROL)
+            return self._watch
 
-def _stream(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """A PUB that loses nothing before its link stands, and says when it drops.
-
-    A PUB discards what nobody has subscribed to, and so everything before the broker's subscription
-    has arrived: of 20 events published at once, 0 get there. The broker takes everything anyway.
-    An XPUB in manual mode applies no subscription by itself, so none ever matches; matching inverted,
-    every event goes to the link, which holds it until it stands, like that of a PUSH.
-    What the broker subscribes to is never read: one byte for each time the link comes up.
-    Source: zmq_setsockopt(3), ZMQ_XPUB_MANUAL, ZMQ_INVERT_MATCHING, ZMQ_XPUB_NODROP.
-    """
-    stream = context.socket(zmq.XPUB)
-    stream.set(zmq.XPUB_MANUAL, 1)
-    stream.set(zmq.INVERT_MATCHING, 1)
-    stream.set(zmq.XPUB_NODROP, 1)  # EAGAIN at the high-water mark instead of dropping silently
-    return stream
-
-
-def _push(context: zmq.Context[zmq.Socket[bytes]], wait_s: float | None) -> zmq.Socket[bytes]:
-    push = context.socket(zmq.PUSH)
-    push.set(zmq.SNDTIMEO, -1 if wait_s is None else round(wait_s * 1000))
-    return push
-
-
-def _flush(
-    held: zmq.Socket[bytes],
-    link: Link,
-    context: zmq.Context[zmq.Socket[bytes]],
-    ingest: str,
-    timeout_s: float,
-) -> bool:
-    """Close, and say whether everything had left before the deadline.
-
-    libzmq does not tell what it held. But the context ends when the last event has left or when the
-    linger time is over, so that ending early proves that all went.
-    """
-    started_s = time.monotonic()
-    link.close()
-    held.close(linger=-1 if timeout_s == math.inf else round(timeout_s * 1000))
-    context.term()
-    if time.monotonic() - started_s < timeout_s - TIMER_SLACK_S:
-        return True
-    log.warning("unsent ingest=%s: the broker did not take everything within %g s", ingest, timeout_s)
-    return False
+    def _confirmed(self) -> Confirmed:
+        if isinstance(self._transport, Confirmed):
+            return self._transport
+        raise RuntimeError("nothing is confirmed here: make it a Publisher(confirm=True)")
 
 
 @lru_cache(maxsize=10_000)

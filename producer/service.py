@@ -50,11 +50,13 @@ def stream(
     name: str,
     settings: ProducerSettings,
     interval_s: float,
-    sample: Callable[[], Iterable[tuple[str, object]]],
+    sample: Callable[[Publisher], Iterable[tuple[str, object]]],
 ) -> int:
     """Publish the (topic, data) that `sample` gives, every `interval_s`, until a signal; the exit code."""
     publisher = Publisher(
         settings.ingest,
+        feed=settings.feed,
+        control=settings.control,
         high_water=settings.high_water,
         payload_max_bytes=settings.payload_max_bytes,
         close_s=STREAM_CLOSE_S,
@@ -63,7 +65,7 @@ def stream(
         say_ready(name, settings.ingest)
         started_s, beat = time.monotonic(), 0
         while not signals.received:
-            for topic, data in sample():
+            for topic, data in sample(publisher):
                 publisher.publish(topic, data)
             beat = next_beat(beat, time.monotonic() - started_s, interval_s)
             signals.wait(max(0.0, started_s + beat * interval_s - time.monotonic()))

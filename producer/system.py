@@ -49,7 +49,7 @@ def command(ingest: str | None) -> int:
     """Publish this machine's metrics on system/HOST/cpu, memory, load, disk and network."""
     settings = load(ProducerSettings, "producer", env=os.environ, overrides={"ingest": ingest})
     machine = Machine(host_segment(settings.host or socket.gethostname()))
-    return stream("system", settings, settings.system_interval_s, machine.sample)
+    return stream("system", settings, settings.system_interval_s, lambda _: machine.sample())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ class Hole:
     pattern: Pattern
     after: Position
     before: Position
+    lost: int | None = None
 
 
 @dataclass
@@ -159,7 +160,8 @@ class Client:
         self.settled = position
 
     def _gap(self, gap: dict[str, Any], is_tagged: bool) -> None:
-        hole = Hole(Pattern(gap["pattern"]), Position.parse(gap["after"]), Position.parse(gap["before"]))
+        after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
+        hole = Hole(Pattern(gap["pattern"]), after, before, gap.get("lost"))
         self.holes.append(hole)
         if is_tagged:
             return

@@ -67,7 +67,7 @@ class StreamClient(Client):
         elif found.name == "gap":
             gap = found.told["gap"]
             after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
-            self.holes.append(Hole(Pattern(gap["pattern"]), after, before))
+            self.holes.append(Hole(Pattern(gap["pattern"]), after, before, gap.get("lost")))
         elif found.name == "reply":
             at = Position.parse(found.told["ok"]["position"])
             for subscription in self.subscriptions.values():

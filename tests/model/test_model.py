@@ -235,6 +235,8 @@ class Machine(RuleBasedStateMachine):
                 self.world.settle()
                 if lost := [loss for client in self.clients for loss in self.world.losses(client)]:
                     raise Loss("; ".join(lost))
+                if wrong := [each for client in self.clients for each in self.world.miscounts(client)]:
+                    raise Loss("; ".join(wrong))
         finally:
             if hasattr(self, "world"):
                 self.world.close()

@@ -7,12 +7,13 @@ order or not at all, and the hub's idea of which log there is and how far it goe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import settings
@@ -26,17 +27,18 @@ from broker.gap import Gap
 from broker.retention import Keep
 from broker.topics import Pattern
 from broker.wire import Position
+from gateway import past
 from gateway.delivery import ALL, LATEST, Delivery
 from gateway.event import Event
 from gateway.interest import Interest, Want
-from gateway.links import events_of
 from gateway.log import BrokerLog
 from gateway.past import Newest, Past
+from gateway.records import Records
 from tests.support.logs import Bench, full_disk, put
 
 TOPICS = ["a", "b", "c/1", "c/2"]
 PATTERNS = [("**",), ("a", "c/*")]
-PAGE = 3  # events
+PAGE, SLICE = 5, 2  # events of an answer, and of what a reader takes at a time
 KEEP = Keep(events=2, topics_max=3, forget_s=3_000.0)
 
 
@@ -58,12 +60,14 @@ class SharedReads(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = TemporaryDirectory()
+        self._slice = patch.object(past, "PAGE_EVENTS", SLICE)
+        self._slice.start()
         self.bench = Bench(Path(self._folder.name) / "log.db", keep=KEEP, reserve=5)
         self.bench.open()
         self.ledger: list[tuple[int, str]] = []  # what was ever appended
         self.readers: list[Reader] = []
         self.now_s = 0.0
-        self.asked: deque[tuple[Any, Callable[[Any, Sequence[Event]], None]]] = deque()
+        self.asked: deque[tuple[Any, Callable[[Any, Records], None]]] = deque()
         self.answers: deque[Callable[[], None]] = deque()
         self.later: deque[Callable[[], None]] = deque()
         self.log = BrokerLog(
@@ -153,7 +157,7 @@ class SharedReads(RuleBasedStateMachine):
     @rule()
     def lose_request(self) -> None:
         if self.asked:
-            self.asked.popleft()[1](ControlTimeout("the broker", 5.0), ())
+            self.asked.popleft()[1](ControlTimeout("the broker", 5.0), Records())
 
     def read(self, number: int) -> None:
         if not self.readers:
@@ -178,7 +182,7 @@ class SharedReads(RuleBasedStateMachine):
             frame, *records = answers.answer(msgspec.structs.replace(request, limit=PAGE))
             kind = control.ReplayPage if isinstance(request, control.Replay) else control.NewestPage
             page = msgspec.json.decode(control.decode_answer(frame).ok, type=kind)
-            self.answers.append(lambda: done(page, list(events_of(records[0]))))
+            self.answers.append(lambda: done(page, Records(records[0])))
 
     def carry_answer(self, place: int) -> None:
         if self.answers:
@@ -195,6 +199,7 @@ class SharedReads(RuleBasedStateMachine):
             for reader in self.readers:
                 self.check(reader)
         finally:
+            self._slice.stop()
             self.bench.end()
             self._folder.cleanup()
 

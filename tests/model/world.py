@@ -9,6 +9,7 @@ answers in any order, or not at all.
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,14 +24,16 @@ from broker.errors import ControlTimeout
 from broker.log import Durability, Log
 from broker.retention import Keep
 from broker.selector import Selector
-from broker.wire import DROPS_MODULO, DROPS_SHIFT, STAMP, Position
+from broker.upstream import Upstream
+from broker.wire import DROPS_MODULO, DROPS_SHIFT, STAMP, Position, pack_records
 from gateway.connection import Connection
 from gateway.event import Event
 from gateway.hub import Hub
 from gateway.log import BrokerLog
+from gateway.records import Records
 from gateway.ring import Ring
-from gateway.upstream import Upstream
 from tests.model.client import Client
+from tests.support.flow import PlayedPublishing
 
 LIMITS = {"subscriptions": 100, "history": 100}
 Wire = tuple[bytes, bytes, bytes]
@@ -115,7 +118,7 @@ class Broker:
             self.log._index.forgotten = 0
 
 
-class Unruly(Upstream):
+class Unruly(Upstream[Event]):
     """The upstream without one of its rules."""
 
     def __init__(self, downstream: Any, link: Any, rules: frozenset[int]) -> None:
@@ -197,40 +200,20 @@ class Socket(Connection):
         self.pump()
 
 
-class Gateway:
-    """A gateway with its feed and control connections to the broker."""
+class Node(ABC):
+    """Whoever has a feed and a control connection to the broker."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        rules = world.rules
-        self.later: deque[Callable[[], None]] = deque()
-        self.log = BrokerLog(
-            self.read_log,
-            lambda: None,
-            LIMITS["history"],
-            epoch=lambda: self.hub.epoch,
-            later=self.later.append,
-            wait=lambda seconds, call: self.later.append(call),
-            clock=lambda: world.now_s,
-        )
-        hub_class = Hub if 12 in rules else Candid
-        self.hub = hub_class(
-            Ring(world.ring_bytes), self.log, self.later.append, lambda: world.now_s,
-            limits=LIMITS, linger_s=3,
-        )  # fmt: skip
-        self.upstream = Unruly(self.hub, self, rules)
-        self.hub.needs.upstream = self.upstream
         self.filters: list[bytes] = [b"$broker/beat"]
         self.in_force: list[bytes] = []  # at the broker
         self.commands: deque[tuple[bool, bytes]] = deque()  # subscriptions on their way to the broker
         self.feed: deque[Wire] = deque()
         self.control: deque[tuple[Any, Any]] = deque()  # requests on their way, with what takes the answer
         self.answers: deque[Callable[[], None]] = deque()
-        self.flushing: Any = None
         self._barrier = b""
         self._is_connected = False
         self._knows_connected = True
-        self.connect()
 
     # upstream.Link
 
@@ -243,18 +226,22 @@ class Gateway:
         self._barrier = b"$sync/%b/%d" % (self.name.encode(), number)
         self._command(True, self._barrier)
 
-    def ask_replay(self, number: int, prefixes: Sequence[str], after: int, upto: int) -> None:
-        request = control.Replay(id=1, prefixes=tuple(prefixes), after=after, upto=upto, limit=3)
-        self.control.append((request, lambda page, events: self.upstream.on_replay(number, page, events)))
+    # What it makes of it
 
-    def ask_tails(self, number: int, prefixes: Sequence[str], after: int) -> None:
-        request = control.Tails(id=1, prefixes=tuple(prefixes), after=after)
-        self.control.append((request, lambda page, events: self.upstream.on_tails(number, page)))
+    @abstractmethod
+    def on_connected(self, now_s: float) -> None: ...
+    @abstractmethod
+    def on_event(self, topic: bytes, stamp: bytes, payload: bytes) -> None: ...
+    @abstractmethod
+    def on_marker(self, number: int, at: Head, now_s: float) -> None: ...
+    @abstractmethod
+    def on_beat(self, at: Head, now_s: float) -> None: ...
+    @abstractmethod
+    def turn(self) -> None:
+        """A step of its own."""
 
-    def read_log(self, request: Any, done: Any) -> None:
-        """For the hub, through the real BrokerLog; in pages small enough for there to be many."""
-        limit = request.limit if isinstance(request, control.Last) else 2
-        self.control.append((msgspec.structs.replace(request, limit=limit), done))
+    @abstractmethod
+    def tick(self) -> None: ...
 
     # Moves of the world
 
@@ -298,16 +285,16 @@ class Gateway:
         """One message of the feed arrives."""
         if self._is_connected and not self._knows_connected:
             self._knows_connected = True
-            self.upstream.on_connected(self.world.now_s)
+            self.on_connected(self.world.now_s)
         if not self.feed:
             return
         topic, stamp, payload = self.feed.popleft()
         if topic == b"$broker/beat":
-            self.upstream.on_beat(_head(payload), self.world.now_s)
+            self.on_beat(_head(payload), self.world.now_s)
         elif topic.startswith(b"$sync/"):
-            self.upstream.on_marker(int(topic.rpartition(b"/")[2]), _head(payload), self.world.now_s)
+            self.on_marker(int(topic.rpartition(b"/")[2]), _head(payload), self.world.now_s)
         else:
-            self.upstream.on_event(Event(topic, stamp, payload))
+            self.on_event(topic, stamp, payload)
 
     def carry_request(self, place: int) -> None:
         """A request reaches the broker, which answers at once; the answer sets off."""
@@ -333,8 +320,74 @@ class Gateway:
         for request, done in self.control:
             if _is_of_hub(request):
                 error = ControlTimeout("the broker", 1.0)
-                self.answers.append(partial(done, error, ()))
+                self.answers.append(partial(done, error, Records()))
         self.control.clear()
+
+    def _command(self, is_on: bool, topic: bytes) -> None:
+        if is_on:
+            self.filters.append(topic)
+        elif topic in self.filters:
+            self.filters.remove(topic)
+        if self._is_connected:
+            self.commands.append((is_on, topic))
+
+    @property
+    def is_quiet(self) -> bool:
+        return not (self.commands or self.feed or self.control or self.answers or not self._knows_connected)
+
+
+class Gateway(Node):
+    """A gateway with its hub."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        rules = world.rules
+        self.later: deque[Callable[[], None]] = deque()
+        self.log = BrokerLog(
+            self.read_log,
+            lambda: None,
+            LIMITS["history"],
+            epoch=lambda: self.hub.epoch,
+            later=self.later.append,
+            wait=lambda seconds, call: self.later.append(call),
+            clock=lambda: world.now_s,
+        )
+        hub_class = Hub if 12 in rules else Candid
+        self.hub = hub_class(
+            Ring(world.ring_bytes), self.log, self.later.append, lambda: world.now_s,
+            publishing=PlayedPublishing(), limits=LIMITS, linger_s=3,
+        )  # fmt: skip
+        self.upstream = Unruly(self.hub, self, rules)
+        self.hub.needs.upstream = self.upstream
+        self.flushing: Any = None
+        self.connect()
+
+    # upstream.Link
+
+    def ask_replay(self, number: int, prefixes: Sequence[str], after: int, upto: int) -> None:
+        request = control.Replay(id=1, prefixes=tuple(prefixes), after=after, upto=upto, limit=3)
+        self.control.append((request, lambda page, events: self.upstream.on_replay(number, page, events)))
+
+    def ask_tails(self, number: int, prefixes: Sequence[str], after: int) -> None:
+        request = control.Tails(id=1, prefixes=tuple(prefixes), after=after)
+        self.control.append((request, lambda page, events: self.upstream.on_tails(number, page)))
+
+    def read_log(self, request: Any, done: Any) -> None:
+        """For the hub, through the real BrokerLog; in pages small enough for there to be many."""
+        limit = request.limit if isinstance(request, control.Last) else 2
+        self.control.append((msgspec.structs.replace(request, limit=limit), done))
+
+    def on_connected(self, now_s: float) -> None:
+        self.upstream.on_connected(now_s)
+
+    def on_event(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
+        self.upstream.on_event(Event(topic, stamp, payload))
+
+    def on_marker(self, number: int, at: Head, now_s: float) -> None:
+        self.upstream.on_marker(number, at, now_s)
+
+    def on_beat(self, at: Head, now_s: float) -> None:
+        self.upstream.on_beat(at, now_s)
 
     def turn(self) -> None:
         """A step of the gateway's loop: callbacks, then a piece of a flush."""
@@ -353,20 +406,9 @@ class Gateway:
         self.hub.expire()
         self.log.expire()
 
-    def _command(self, is_on: bool, topic: bytes) -> None:
-        if is_on:
-            self.filters.append(topic)
-        elif topic in self.filters:
-            self.filters.remove(topic)
-        if self._is_connected:
-            self.commands.append((is_on, topic))
-
     @property
     def is_quiet(self) -> bool:
-        return not (
-            self.commands or self.feed or self.control or self.answers or self.later
-            or self.flushing or self.hub.is_dirty or not self._knows_connected
-        )  # fmt: skip
+        return super().is_quiet and not (self.later or self.flushing or self.hub.is_dirty)
 
 
 class World:
@@ -530,6 +572,23 @@ class World:
                     found.append(f"{subscription.pattern.text} lacks {topic} at {position}")
         return found
 
+    def miscounts(self, client: Client) -> list[str]:
+        """Gaps that say how many events are gone, and are wrong."""
+        found = []
+        for hole in client.holes:
+            if hole.lost is None:
+                continue
+            gone = [
+                position.seq
+                for position, topic in self.broker.ledger
+                if topic == hole.pattern.text
+                and position.epoch == hole.before.epoch
+                and hole.after.seq < position.seq < hole.before.seq
+            ]
+            if len(gone) != hole.lost:
+                found.append(f"{hole} names {hole.lost}, gone are {gone}")
+        return found
+
     def _newest(self) -> dict[str, Position]:
         """Of each topic, whatever became of its log."""
         return {topic: position for position, topic in self.broker.ledger}
@@ -555,28 +614,28 @@ def _head(payload: bytes) -> Head:
     return msgspec.json.decode(payload, type=Head)
 
 
-def _answer(broker: Broker, request: Any) -> tuple[Any, list[Event]]:
+def _answer(broker: Broker, request: Any) -> tuple[Any, Records]:
     at, log = broker.head(), broker.log
     if isinstance(request, control.Replay):
         select = Selector(request.patterns, request.prefixes)
         events, through, damaged = log.replay(select, request.after, request.upto, request.limit)
         holes = log.holes(select, request.after, request.upto)
         page = ReplayPage(at=at, through=through, damaged=damaged, holes=holes)
-        return page, [Event(*event) for event in events]
+        return page, Records(pack_records(events))
     if isinstance(request, control.Last):
         events, truncated, damaged = log.last(
             Selector(request.patterns), request.count, request.upto, request.limit
         )
         last = control.LastPage(at=at, truncated=truncated, damaged=damaged)
-        return last, [Event(*event) for event in events]
+        return last, Records(pack_records(events))
     if isinstance(request, control.Newest):
         events, through, damaged = log.newest(
             Selector(request.patterns), request.after, request.upto, request.limit
         )
         newest = control.NewestPage(at=at, through=through, damaged=damaged)
-        return newest, [Event(*event) for event in events]
+        return newest, Records(pack_records(events))
     tails, through = log.tails(Selector(request.patterns, request.prefixes), request.after)
-    return control.TailsPage(at=at, tails=tails, through=through), []
+    return control.TailsPage(at=at, tails=tails, through=through), Records()
 
 
 __all__ = ["Client", "World"]
