@@ -15,7 +15,7 @@ import gevent
 from setproctitle import setproctitle
 
 from broker.errors import BadSetting, PenstockError
-from broker.logs import log_to_stderr
+from broker.logs import log_to_stderr, say
 from broker.settings import load
 from gateway.service import Gateway
 from gateway.settings import GatewaySettings
@@ -40,10 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         gevent.signal_handler(number, gateway.stop)
     gateway.start()
     shared, own, admin = (f"http://{host}:{port}" for host, port in gateway.addresses)
-    print(
-        f"ready gateway[{settings.number:02d}] {shared} own={own} admin={admin} feed={settings.feed}",
-        flush=True,
-    )
+    say(f"ready gateway[{settings.number:02d}] {shared} own={own} admin={admin} feed={settings.feed}")
     return gateway.run()
 
 

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gevent.hub import get_hub
 from gevent.pywsgi import WSGIServer
@@ -16,7 +16,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 log = logging.getLogger(__name__)
 
-Values = Mapping[str, float | Mapping[str, float]]
+
+class Labelled(NamedTuple):
+    """A number for each combination of words."""
+
+    labels: tuple[str, ...]
+    values: Mapping[tuple[str, ...], float]
+
+
+Values = Mapping[str, float | Mapping[str, float] | Labelled]
 
 PREFIX = "penstock_"
 TICK_S = 0.25
@@ -64,10 +72,12 @@ class Counters:
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             words = name.removesuffix("_total").replace("_", " ")
             if isinstance(value, Mapping):
-                by_code = family(PREFIX + name, words, labels=["code"])
-                for code, each in value.items():
-                    by_code.add_metric([code], each)
-                yield by_code
+                value = Labelled(("code",), {(code,): each for code, each in value.items()})
+            if isinstance(value, Labelled):
+                labelled = family(PREFIX + name, words, labels=value.labels)
+                for names, each in value.values.items():
+                    labelled.add_metric(names, each)
+                yield labelled
             else:
                 yield family(PREFIX + name, words, value=value)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from broker.gap import Gap
 from broker.wire import Position
 from gateway.delivery import LATEST, Delivery
-from gateway.event import Event, Gap, Item, Notice
+from gateway.event import Event, Item, Notice
 from gateway.forms import Form
 from gateway.interest import Interest
 

@@ -9,25 +9,32 @@ a page, never a queue.
 
 A subscribe is one cut: at position G everything due up to G has been sent; then comes the past of the
 new pattern up to G, tagged; then the reply; then everything of the larger set from G on.
+
+A publish is answered when the broker has, and commands behind it do not wait for that; but the next
+publish does, so that those of a connection keep their order, whatever becomes of one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broker.control import LastPage, ReplayPage
 from broker.errors import ControlError
+from broker.gap import Gap
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway import protocol
-from gateway.event import Event, Gap
-from gateway.forms import Form, gap_object, tagged
+from gateway.event import Event
+from gateway.forms import Form, gap_object, natives, tag, tagged
 from gateway.interest import Interest, Wants
 from gateway.past import PAGE_EVENTS, Newest, Past
-from gateway.protocol import Command, Ping, Refusal, Subscribe, Unsubscribe
+from gateway.protocol import Beat, Command, Ping, Publish, Refusal, Subscribe, Unsubscribe
+from gateway.publishing import Outcome, Published, Refused
+from gateway.records import Records
 
 if TYPE_CHECKING:
     from gateway.cohort import Cohort
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 COMMANDS_MAX = 64  # waiting; beyond that the client's next frames wait in its socket
 STEPS_PER_PUMP = 32
+# What a pump writes before others have their turn: a page of small events, which takes half a millisecond.
+PUMP_BYTES = 48 << 10
 
 
 class Cut:
@@ -55,7 +64,7 @@ class Cut:
         self.at: Position | None = None  # G: where the flow stands still for it, None before
         self.not_before = 0  # G is at this seq or later
         self.past: Past | Newest | None = None  # reads what came after `since`
-        self.events: Sequence[Event] | None = None  # the `history`, None until the log has told
+        self.events: Records | None = None  # the `history`, None until the log has told
         self.asked = False
         self.is_recovered = True
         self.is_truncated = False
@@ -65,8 +74,8 @@ class Behind:
     """What a connection has only while it is not simply live."""
 
     __slots__ = (
-        "commands", "control", "cut", "is_newest_next", "is_slow", "looks", "newest", "past", "queued",
-        "told", "unsent",
+        "commands", "control", "cut", "is_newest_next", "is_slow", "looks", "newest", "past", "publishes",
+        "publishing", "queued", "told", "unsent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -78,6 +87,8 @@ class Behind:
         self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
         self.commands: deque[Command] = deque()
         self.cut: Cut | None = None
+        self.publishing: Publish | None = None  # the one that the broker has yet to answer
+        self.publishes: deque[Publish] = deque()  # those behind it
         # What the shell sees of a socket that takes nothing:
         self.looks = 0  # in a row at which nothing had moved
         self.queued: int | None = None  # bytes in the kernel at the last look
@@ -87,7 +98,7 @@ class Behind:
 class Connection(ABC):
     """The shell adds the socket: `write` and `await_room`."""
 
-    __slots__ = ("__weakref__", "behind", "cohort", "form", "hub", "interest", "turn")
+    __slots__ = ("__weakref__", "behind", "cohort", "confirmed", "form", "hub", "interest", "turn")
 
     def __init__(self, hub: Hub, form: Form) -> None:
         self.hub = hub
@@ -96,6 +107,7 @@ class Connection(ABC):
         self.cohort: Cohort | None = None  # None: out of the live flow
         self.turn = 0  # number of the last flush it has had its share of
         self.behind: Behind | None = None
+        self.confirmed: int | None = None  # id of its last publish, if that was
 
     @abstractmethod
     def write(self, data: bytes | memoryview) -> int:
@@ -110,6 +122,12 @@ class Connection(ABC):
         be old when they are read. If not, `pump` is called again.
         """
         return True
+
+    def want_beat(self, is_wanted: bool) -> None:  # noqa: B027 - only a shell with a clock can
+        """See that the client is sent `protocol.BEAT` now and then, whatever else it is sent."""
+
+    def send_away(self, wait_s: float) -> None:  # noqa: B027 - a shell without a socket stays
+        """Ask it to come back after that time, and end."""
 
     def note_sent(self, size: int) -> None:  # noqa: B027 - no duty of a shell without a kernel
         """So many bytes of such values were sent."""
@@ -147,9 +165,15 @@ class Connection(ABC):
         self.pump()
 
     @property
+    def is_at_rest(self) -> bool:
+        """It has been sent and answered everything that it was due up to the last flush."""
+        return self.behind is None
+
+    @property
     def is_full(self) -> bool:
         """More commands wait than should: read no more from the client for now."""
-        return self.behind is not None and len(self.behind.commands) >= COMMANDS_MAX
+        behind = self.behind
+        return behind is not None and len(behind.commands) + len(behind.publishes) >= COMMANDS_MAX
 
     def tell(self, told: bytes) -> None:
         """Send an object that has no place in the order of events."""
@@ -177,8 +201,12 @@ class Connection(ABC):
             behind.told.append(self.form.told("notice", protocol.notice("slow", slow=is_slow), None))
 
     def tell_gap(self, gap: Gap) -> None:
+        self._note_gap(gap)
         if self.form.gap:
             self.tell(self.form.gap(gap))
+
+    def _note_gap(self, gap: Gap) -> None:
+        self.hub.losses.note(gap, self.hub.clock(), clients=1 if self.form.gap else 0)
 
     def has_passed(self, position: Position) -> bool:
         """Out of the flow, and beyond that place."""
@@ -211,19 +239,23 @@ class Connection(ABC):
         behind = self.behind
         if behind is None:
             return
+        written = 0
         for _ in range(STEPS_PER_PUMP):
             if behind.unsent is not None:
                 if sent := self.write(behind.unsent):
                     behind.looks = 0
+                    written += sent
                 if sent < len(behind.unsent):
                     behind.unsent = behind.unsent[sent:]
                     self._leave(behind)  # a flush must not write into the middle of a frame
                     self.await_room()
                     return
                 behind.unsent = None
+                if written >= PUMP_BYTES:
+                    break
             data = self._next(behind)
             if data is None:
-                if self.cohort is not None and not (behind.commands or behind.cut):
+                if self.cohort is not None and not (behind.commands or behind.cut or behind.publishing):
                     self.behind = None
                 return
             if data:
@@ -259,8 +291,15 @@ class Connection(ABC):
                 return self._say(protocol.refused(Refusal(command.id, "limit", message)))
             behind.cut = Cut(command)
             return b""
+        if isinstance(command, Publish):
+            behind.publishes.append(command)
+            self._publish(behind)
+            return b""
         if isinstance(command, Ping):
             return self._say(protocol.ok(command.id, time=round(self.hub.clock(), 6)))
+        if isinstance(command, Beat):
+            self.want_beat(command.is_wanted)
+            return self._say(protocol.ok(command.id))
         if isinstance(command, Refusal):
             return self._say(protocol.refused(command))
         return self._unsubscribe(behind, command)
@@ -366,7 +405,8 @@ class Connection(ABC):
             if cut.past.position.seq < cut.at.seq:
                 if (items := cut.past.read(cut.at.seq, self.pump)) is None:
                     return None
-                cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
+                if not isinstance(items, Records):
+                    cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
                 return self._encode(items, cut.wanted.id)
         elif cut.wanted.history:
             if cut.events is None:
@@ -375,7 +415,7 @@ class Connection(ABC):
                 return None
             if cut.events:
                 page, cut.events = cut.events[:PAGE_EVENTS], cut.events[PAGE_EVENTS:]
-                return self.form.finish([self.form.past(event, cut.wanted.id) for event in page])
+                return self.form.finish(self._history(page, cut.wanted.id))
         behind.cut = None
         self._set_interest(behind, cut.at, self.interest.with_(cut.wanted.wants))
         fields: dict[str, object] = {"position": str(cut.at), "recovered": cut.is_recovered}
@@ -403,7 +443,7 @@ class Connection(ABC):
         # Beyond us: another gateway was ahead of us, or nobody ever was there. The log knows.
         cut.asked = True
 
-        def done(page: ReplayPage | ControlError, events: Sequence[Event]) -> None:
+        def done(page: ReplayPage | ControlError, events: Records) -> None:
             cut.asked = False
             if isinstance(page, ReplayPage) and cut.at == at and page.at.epoch_number == hub.epoch:
                 if since.seq <= page.at.head:
@@ -424,7 +464,7 @@ class Connection(ABC):
     def _ask_history(self, cut: Cut, at: Position) -> None:
         cut.asked = True
 
-        def done(page: LastPage | ControlError, events: Sequence[Event]) -> None:
+        def done(page: LastPage | ControlError, events: Records) -> None:
             cut.asked = False
             if isinstance(page, LastPage) and cut.at == at and page.at.epoch_number == self.hub.epoch:
                 cut.events = events
@@ -434,6 +474,36 @@ class Connection(ABC):
 
         texts = sorted(wanted.text for wanted in cut.wanted.patterns)
         self.hub.log.last(texts, cut.wanted.history, at.seq, done)
+
+    # Publishing
+
+    def _publish(self, behind: Behind) -> None:
+        """Those that wait, as far as the broker is not to be waited for."""
+        while behind.publishes and behind.publishing is None:
+            command = behind.publishes.popleft()
+            if command.follows not in (None, self.confirmed):
+                message = f"publish {command.follows}, which it follows, was not confirmed"
+                self._settle_publish(behind, command, Refused("unavailable", message))
+                continue
+            behind.publishing = command
+            refused = self.hub.publishing.submit(command.draft, partial(self._published, behind))
+            if refused:
+                self._settle_publish(behind, command, refused)
+
+    def _published(self, behind: Behind, outcome: Outcome) -> None:
+        """The broker has answered, or its time is over."""
+        if self.behind is not behind:
+            return  # the client is gone
+        assert behind.publishing
+        self._settle_publish(behind, behind.publishing, outcome)
+        self._publish(behind)
+        self.pump()
+
+    def _settle_publish(self, behind: Behind, command: Publish, outcome: Outcome) -> None:
+        behind.publishing = None
+        self.confirmed = command.id if isinstance(outcome, Published) else None
+        if self.form.told:
+            behind.told.append(self.form.told("reply", protocol.outcome(command.id, outcome), None))
 
     # Small moves
 
@@ -449,10 +519,18 @@ class Connection(ABC):
         """
         return self.form.finish(self._objects(items, subscription))
 
+    def _history(self, events: Records, subscription: int) -> list[bytes]:
+        if self.form.is_native:
+            return tag(natives(events), subscription)
+        return [self.form.past(event, subscription) for event in events]
+
     def _objects(self, items: Iterable[Event | Gap], subscription: int | None) -> list[bytes]:
+        if isinstance(items, Records) and self.form.is_native:
+            return natives(items) if subscription is None else tag(natives(items), subscription)
         objects = []
         for item in items:
             if isinstance(item, Gap):
+                self._note_gap(item)
                 if subscription is not None and self.form.is_native:
                     objects.append(gap_object(item, subscription))
                 elif self.form.gap:

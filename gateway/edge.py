@@ -31,6 +31,7 @@ from gateway import opening
 from gateway.arrival import Arrival
 from gateway.handshake import Handshake
 from gateway.head import Head
+from gateway.listener import BACKLOG, turn_away
 from gateway.lobby import Lobby, Waiting
 from gateway.opening import Opening, Preflight
 from gateway.plain import Handler
@@ -42,8 +43,10 @@ log = logging.getLogger(__name__)
 ACCEPTS = 16  # in a row, at 0.15 ms with their handshakes: others wait while they last
 KEPT_S = 75.0
 KEPT_MAX = 10_000
+QUIET_S = 1.0  # of who has asked for nothing, when we leave
 STILL_S = 30.0
 TICK_S = 1.0
+AWAY_S = 2 * TICK_S
 DRAIN_BYTES = 16 << 10
 
 _NO_DESCRIPTOR = Refusal(
@@ -115,6 +118,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         self._kept: Waiting[Arrival] = Waiting(KEPT_S)  # between two requests
         tick_s = min(TICK_S, head_s / 4)
         self._ticking = get_hub().loop.timer(tick_s, tick_s)
+        self._ticked_s = time.monotonic()
         self._spare = _spare()
         super().__init__(
             listener,
@@ -128,10 +132,12 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         self.origins = frozenset(origin.lower() for origin in origins)
         self.lobby = lobby or Lobby()
         self.tally = Tally()
+        self.is_leaving = False  # answers are the last on their connections
         self._handshake = Handshake()
 
     def start(self) -> None:
         super().start()
+        self._ticked_s = time.monotonic()
         self._ticking.start(self._tick)
 
     def close(self) -> None:
@@ -142,12 +148,39 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         if self._spare is not None:
             self._spare.close()
 
+    # It leaves
+
+    def turn_away(self) -> None:
+        """See listener.turn_away."""
+        turn_away(self.socket)
+
+    def leave(self) -> None:
+        """Take in those that wait to be accepted, then no more. Who is here is served and let go."""
+        self.is_leaving = True
+        self.stop_accepting()
+        for _ in range(BACKLOG):
+            if (found := self.do_read()) is None:
+                break
+            self.do_handle(*found)
+        self.socket.close()
+
+    def let_go(self) -> bool:
+        """End connections that are in no request. True if there is none left."""
+        then_s = time.monotonic() - QUIET_S
+        silent = [arrival for arrival in self._fresh.since(then_s) if not arrival.has_begun]
+        for arrival in silent + self._kept.since(then_s):
+            arrival.close()
+        return not (self.lobby.count or len(self._kept))
+
     def note(self, kind: str, case: str = "") -> None:
         """Count it; a line of the log comes with the next tick."""
         self.tally.note(kind, case)
 
     def _tick(self) -> None:
         now_s = time.monotonic()
+        away_s, self._ticked_s = now_s - self._ticked_s, now_s
+        if away_s > AWAY_S:
+            return  # this process stood still: what came meanwhile, and was in time, has yet to be read
         for arrival in self._fresh.late(now_s):
             self._dismiss(arrival, _TOO_LATE)
         for arrival in self._kept.late(now_s):
@@ -197,6 +230,8 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             self._timer.start(self._accept_again)
 
     def _accept_again(self) -> None:
+        if self.is_leaving:
+            return
         self._spare = _spare()
         self._start_accepting_if_started()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -16,17 +17,19 @@ import msgspec
 import zmq
 from gevent.event import Event as Signal
 from gevent.hub import get_hub
+from zmq.backend import Socket as Backend
 from zmq.constants import Event as SocketEvent
 from zmq.utils.monitor import parse_monitor_message
 
 from broker import control
 from broker.control import Head
 from broker.errors import ControlError, MalformedFrames
+from broker.more import more_of
+from broker.upstream import Upstream
 from broker.wire import BEAT_TOPIC, SYNC_PREFIX
 from gateway.event import Event
 from gateway.hub import Hub
 from gateway.links import ControlLink, events_of
-from gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ FLUSH_FREE_S = 0.001
 TICK_S = 0.25
 SILENCE_S = 2.0  # of no word from the broker, before the log speaks of it
 
+_NOBLOCK = int(zmq.NOBLOCK)
+
 Wire = tuple[bytes, bytes, bytes]  # topic, stamp, payload
 
 _read_head = msgspec.json.Decoder(Head).decode
@@ -52,7 +57,7 @@ class Feed:
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, link: ControlLink, instance: str
     ) -> None:
         self.address = address
-        self.upstream: Upstream
+        self.upstream: Upstream[Event]
         self.hub: Hub
         self._link = link
         self._sync = SYNC_PREFIX + instance.encode() + b"/"
@@ -61,6 +66,7 @@ class Feed:
         self.turn_s = time.monotonic()  # when the relay last came round
         self._heard_s: float | None = self.turn_s  # None: its silence has been told
         self._socket = context.socket(zmq.SUB)
+        self._receive, self._has_more = partial(Backend.recv, self._socket), more_of(self._socket)
         self._socket.linger = 0
         self._socket.rcvhwm = 100_000
         self._socket.sndhwm = 0  # libzmq #2258: subscriptions past a high-water mark are lost
@@ -181,17 +187,16 @@ class Feed:
 
     def _take(self) -> list[Wire]:
         """What has arrived, in moderation."""
-        receive, more, noblock = self._socket.recv, zmq.RCVMORE, zmq.NOBLOCK
-        getsockopt = self._socket.getsockopt
+        receive, has_more = self._receive, self._has_more
         batch: list[Wire] = []
         size = 0
         until_s = time.monotonic() + TAKE_S
         try:
             while len(batch) < TAKE_MESSAGES and size < TAKE_BYTES:
-                topic = receive(noblock)
+                topic = receive(_NOBLOCK)
                 frames = [topic]
-                while getsockopt(more):
-                    frames.append(receive(noblock))
+                while has_more():
+                    frames.append(receive(_NOBLOCK))
                 if len(frames) == 3:
                     batch.append((topic, frames[1], frames[2]))
                     size += len(frames[2])

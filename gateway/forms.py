@@ -8,20 +8,27 @@ as base64.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 from websockets.frames import Opcode
 
-from broker.wire import Content, Position
+from broker.gap import Gap
+from broker.wire import Content, Position, Record
 from gateway.deflate import deflated_frame
-from gateway.event import Event, Gap, Item, Notice
+from gateway.event import Event, Item, Notice
 from gateway.frames import binary_frame, text_frame
+from gateway.records import Records
 
 MAX_JSON_DEPTH = 64
 FRAME_BYTES = 64 << 10
+_PERHAPS_JSON = frozenset({Content.UNKNOWN, Content.JSON})
+_NATIVE = b'{"topic":%b,"seq":%d,"prev":%d,"nth":%d,"time":%b,%b%b}'
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # 1 and -1
+_NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 
 _as_raw = msgspec.json.Decoder(msgspec.Raw).decode
 encode = msgspec.json.Encoder().encode
@@ -36,7 +43,8 @@ def native(event: Event) -> bytes:
         seconds, micros = divmod(event.time_us, 1_000_000)
         prev = b"" if event.is_bare else b'"prev":%d,' % event.prev
         done = event.native = b'{"topic":%b,"seq":%d,%b"nth":%d,"time":%d.%06d,%b}' % (
-            _quoted(event.topic), event.seq, prev, event.nth, seconds, micros, _payload(event),
+            _quoted(event.topic), event.seq, prev, event.nth, seconds, micros,
+            _body(event.payload, event.content),
         )  # fmt: skip
     return done
 
@@ -44,6 +52,36 @@ def native(event: Event) -> bytes:
 def tagged(event: Event, subscription: int) -> bytes:
     """The same as part of what a subscribe asked for: addressed to that subscription."""
     return b'{"history":%d,%b' % (subscription, native(event)[1:])
+
+
+def natives(records: Records) -> list[bytes]:
+    """`native` of each, at 0.7 µs rather than 2.7."""
+    return records.natives(_natives)
+
+
+def _natives(records: Sequence[Record]) -> list[bytes]:
+    # What holds of all payloads together need not be looked for in each.
+    together = b"".join([record[7] for record in records])
+    is_plain = together.isascii() and b"\n" not in together and b"\r" not in together
+    quoted = {topic: _quoted(topic.decode()) for topic in {record[0] for record in records}}
+    made: list[bytes] = []
+    last_us, time = -1, b""
+    for topic, flags, nth, _, seq, prev, time_us, payload in records:
+        if time_us != last_us:  # those of one commit have the same
+            time, last_us = b"%d.%06d" % divmod(time_us, 1_000_000), time_us
+        content = flags >> 1 & 3
+        if is_plain and content in _PERHAPS_JSON and _parses(payload) and _is_shallow(payload):
+            member = b'"data":'
+        else:
+            member, payload = _body(payload, content), b""
+        made.append(_NATIVE % (quoted[topic], seq, prev, nth, time, member, payload))
+    return made
+
+
+def tag(objects: Iterable[bytes], subscription: int) -> list[bytes]:
+    """`tagged` of native objects."""
+    head = b'{"history":%d,' % subscription
+    return [head + each[1:] for each in objects]
 
 
 def raw(event: Event) -> bytes:
@@ -100,23 +138,25 @@ def cut(objects: list[bytes]) -> list[list[bytes]]:
 
 def is_json(payload: bytes) -> bool:
     """Whether every JSON parser would take it: strict grammar, UTF-8, at most 64 deep."""
+    # msgspec skips over strings without looking at their bytes.
+    return _parses(payload) and _is_utf8(payload) and _is_shallow(payload)
+
+
+def _parses(payload: bytes) -> bool:
     try:
         _as_raw(payload)
     except (msgspec.DecodeError, RecursionError):  # the latter beyond a thousand levels
         return False
-    # msgspec skips over strings without looking at their bytes.
-    return _is_utf8(payload) and (
-        payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH or _depth(payload) <= MAX_JSON_DEPTH
-    )
+    return True
 
 
-def _payload(event: Event) -> bytes:
-    payload = event.payload
-    if event.content in (Content.UNKNOWN, Content.JSON) and is_json(payload):
+def _body(payload: bytes, content: int) -> bytes:
+    """The last member of a native object."""
+    if content in _PERHAPS_JSON and is_json(payload):
         if b"\n" in payload or b"\r" in payload:
             payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
         return b'"data":' + payload
-    if event.content != Content.BINARY and _is_utf8(payload):
+    if content != Content.BINARY and _is_utf8(payload):
         return b'"text":' + encode(payload.decode())
     return b'"base64":"%b"' % base64.b64encode(payload)
 
@@ -140,26 +180,23 @@ def _is_utf8(payload: bytes) -> bool:
     return True
 
 
+def _is_shallow(payload: bytes) -> bool:
+    """At most MAX_JSON_DEPTH deep, of sound JSON; each level takes two brackets."""
+    return (
+        len(payload) < 2 * (MAX_JSON_DEPTH + 1)
+        or payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH
+        or _depth(payload) <= MAX_JSON_DEPTH
+    )
+
+
 def _depth(payload: bytes) -> int:
     """How deep the brackets of sound JSON are nested."""
-    deepest = depth = 0
-    in_string = escaped = False
-    for char in payload:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == 0x5C:
-                escaped = True
-            elif char == 0x22:
-                in_string = False
-        elif char == 0x22:
-            in_string = True
-        elif char in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in b"]}":
-            depth -= 1
-    return deepest
+    # By the byte in Python, a megabyte of brackets would hold everybody up for 200 ms; like this for 45.
+    if b"\\" in payload:
+        payload = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = b"".join(payload.split(b'"')[::2])  # of strings
+    steps = memoryview(outside.translate(_STEPS, _NO_STEPS)).cast("b")
+    return max(accumulate(steps), default=0)
 
 
 class Form:

@@ -5,7 +5,7 @@ Errors are JSON, `{"error": {"code": ..., "message": ...}}`, with the status tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -18,14 +18,19 @@ from broker import control
 from broker.errors import BadPattern, BadPosition, BadTopic, ControlError, PenstockError
 from broker.topics import Pattern, check_topic, is_system
 from broker.wire import Position, unpack_records
+from gateway import posting
 from gateway.event import Event
 from gateway.forms import native
+from gateway.publishing import Draft, Outcome, Published, Publisher, Refused
+from gateway.upgrade import Refusal
 
 HISTORY_DEFAULT = 100
 TOPICS_DEFAULT = 1_000
 TOPICS_MAX = 10_000
 STATUS_TIMEOUT_S = 1.0
 RETRY_AFTER_S = 1
+READ_BYTES = 64 << 10
+BODIES_MAX_BYTES = 64 << 20  # in memory at a time, of requests that publish
 
 SECURITY_HEADERS = [
     (
@@ -41,6 +46,7 @@ _ROUTES = Map(
         Rule("/api/topics", endpoint="topics", methods=["GET"]),
         Rule("/api/topics/<path:topic>/history", endpoint="history", methods=["GET"]),
         Rule("/api/status", endpoint="status", methods=["GET"]),
+        Rule("/api/publish/<path:topic>", endpoint="publish", methods=["POST", "OPTIONS"]),
         Rule("/ws", endpoint="websocket"),
         Rule("/raw/<path:topic>", endpoint="websocket"),
     ],
@@ -66,19 +72,37 @@ class BadParameter(PenstockError):
 class Api:
     """A WSGI application; handlers run in greenlets and may wait for the broker."""
 
-    def __init__(self, call: Call, status: Callable[[], dict[str, Any]], history_max: int) -> None:
+    def __init__(
+        self,
+        call: Call,
+        status: Callable[[], dict[str, Any]],
+        history_max: int,
+        publisher: Publisher,
+        publish: Callable[[Draft], Outcome],
+        *,
+        publish_max_bytes: int,
+        origins: Collection[str] = (),
+    ) -> None:
         """
         Args:
             status: what this gateway counts, as JSON-able values.
             history_max: events that one answer holds at most.
+            publish: what becomes of it; waits for the broker.
+            publish_max_bytes: of a body that is published.
+            origins: foreign origins whose pages may publish.
         """
         self._call = call
         self._status = status
         self._history_max = history_max
+        self._publisher, self._submit = publisher, publish
+        self._publish_max_bytes = publish_max_bytes
+        self._origins = frozenset(origin.lower() for origin in origins)
+        self._bodies_bytes = 0
         self._endpoints: dict[str, Callable[..., Response]] = {
             "topics": self.topics,
             "history": self.history,
             "status": self.status,
+            "publish": self.publish,
             "websocket": self.websocket,
         }
 
@@ -161,6 +185,58 @@ class Api:
             page = None
         return _json({"gateway": self._status(), "broker": page})
 
+    def publish(self, request: Request, **_: str) -> Response:
+        """`{"position": ...}`, with `"repeated": true` for a known key and the `"count"` of a batch."""
+        get = request.headers.get
+        if foreign := posting.maybe_foreign(get, self._origins):
+            return _refused(self._noted(foreign))
+        if request.method == "OPTIONS":
+            response = Response(status=HTTPStatus.NO_CONTENT)
+            response.headers.extend(posting.PREFLIGHT)
+        else:
+            found = self._publish(request)
+            response = _refused(found) if isinstance(found, Refusal) else _json(found)
+        response.headers.extend(posting.shared(get))
+        return response
+
+    def _publish(self, request: Request) -> dict[str, Any] | Refusal:
+        environ, most = request.environ, self._publish_max_bytes
+        # As it came: werkzeug would put a replacement for what is not UTF-8.
+        path = environ["PATH_INFO"].encode("latin-1")
+        post = posting.examine(path, environ["QUERY_STRING"], request.headers.get, most)
+        if isinstance(post, Refusal):
+            return self._noted(post)
+        if forbidden := self._publisher.maybe_forbidden(post.topic):
+            return posting.refusal(forbidden)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            # Not beyond the first byte too much: it might be waited for.
+            while part := environ["wsgi.input"].read(min(READ_BYTES, most + 1 - size)):
+                parts.append(part)
+                size += len(part)
+                self._bodies_bytes += len(part)
+                if size > most:
+                    return self._noted(posting.too_large(most), post.topic)
+                if self._bodies_bytes > BODIES_MAX_BYTES:
+                    full = posting.too_many(BODIES_MAX_BYTES)
+                    return posting.refusal(self._publisher.note(full, post.topic))
+            draft = posting.draft(post, b"".join(parts))
+            if isinstance(draft, Refusal):
+                return self._noted(draft, post.topic)
+            outcome = self._submit(draft)
+        finally:
+            self._bodies_bytes -= size
+        if not isinstance(outcome, Published):
+            return posting.refusal(outcome)
+        repeated = {"repeated": True} if outcome.is_repeated else {}
+        count = {"count": len(draft.payloads)} if post.is_batch else {}
+        return {"position": outcome.position, **count, **repeated}
+
+    def _noted(self, refusal: Refusal, topic: str = "") -> Refusal:
+        self._publisher.note(Refused(refusal.code, refusal.message), topic)
+        return refusal
+
     def websocket(self, request: Request, **_: str) -> Response:
         message = f"{request.path} is for WebSockets: ask for an upgrade"
         return _error(HTTPStatus.UPGRADE_REQUIRED, "upgrade_required", message, Upgrade="websocket")
@@ -242,6 +318,10 @@ def _error(status: HTTPStatus, code: str, message: str, **headers: str) -> Respo
     response = _response(_encode({"error": {"code": code, "message": message}}), status)
     response.headers.extend(headers)
     return response
+
+
+def _refused(refusal: Refusal) -> Response:
+    return _error(refusal.status, refusal.code, refusal.message, **refusal.headers)
 
 
 def _response(body: bytes, status: HTTPStatus) -> Response:

@@ -17,32 +17,39 @@ from typing import Protocol
 
 from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlError
+from broker.gap import Gap
 from broker.topics import pattern
 from broker.wire import Position
 from gateway import protocol
 from gateway.cohort import Cohort, Lane, Lanes, left_to_tell, position_after
 from gateway.connection import Connection
 from gateway.delivery import ALL, Delivery
-from gateway.event import Event, Gap, Item, Notice
+from gateway.event import Event, Item, Notice
 from gateway.forms import Form, cut
 from gateway.interest import Interest, Interests, Wants
+from gateway.losses import Losses
 from gateway.needs import Needs
+from gateway.publishing import Publishing
+from gateway.records import Records
 from gateway.ring import Ring
 from gateway.routes import Route, Routes
 
 SENDS_PER_TURN = 16
-COUNTED = ("events", "deliveries", "sends", "slow", "gaps", "stalled", "unheard", "flooding")
+COUNTED = ("events", "deliveries", "sends", "slow", "stalled", "unheard", "flooding")
 AT_S = 1.0  # between two positions told to those who want less than all
 
-Replayed = Callable[[ReplayPage | ControlError, Sequence[Event]], None]
-Lasted = Callable[[LastPage | ControlError, Sequence[Event]], None]
-Renewed = Callable[[NewestPage | ControlError, Sequence[Event]], None]
+Replayed = Callable[[ReplayPage | ControlError, Records], None]
+Lasted = Callable[[LastPage | ControlError, Records], None]
+Renewed = Callable[[NewestPage | ControlError, Records], None]
 
 
 class Log(Protocol):
     """The broker's log, asked through the control port. Answers come later, never before the call returns."""
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
+    def ahead(self, patterns: Sequence[str], after: int) -> None:
+        """A replay from there on is to be expected soon."""
+
     def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
     def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None: ...
 
@@ -57,6 +64,7 @@ class Hub:
         later: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
         *,
+        publishing: Publishing,
         limits: dict[str, int],
         name: str = "",
         linger_s: float = 60.0,
@@ -65,11 +73,12 @@ class Hub:
         Args:
             later: runs a function soon, not at once.
             clock: the time of day in seconds.
+            publishing: for clients that publish.
             limits: `subscriptions` of a connection, `history` of a subscribe; told to clients.
             linger_s: how long a prefix is followed that nobody needs any more.
         """
         self.ring, self.log, self.later, self.clock = ring, log, later, clock
-        self.name, self.limits = name, limits
+        self.name, self.limits, self.publishing = name, limits, publishing
         self.needs = Needs(later, clock, linger_s)
         self.epoch = 0
         self.start = 0  # where that epoch began
@@ -80,6 +89,7 @@ class Hub:
         self.is_stale = True
         self.connections: set[Connection] = set()
         self.counts = dict.fromkeys(COUNTED, 0)
+        self.losses = Losses()
         self._interests = Interests()
         self._everyone: Interest = self.interest(frozenset())  # of new connections
         self._cohorts: dict[tuple[Interest, Form], Cohort] = {}
@@ -113,7 +123,6 @@ class Hub:
             self._keep(lane, event)
 
     def offer_gap(self, gap: Gap) -> None:
-        self.counts["gaps"] += 1
         last = Position(gap.before.epoch, gap.before.seq - 1)
         if last.epoch == self.epoch:
             self.ring.raise_floor(last.seq)
@@ -126,6 +135,8 @@ class Hub:
             everybody = self._cohorts.values()
             cohorts = dict.fromkeys(each for each in everybody if each.interest.wants or is_new_log)
         self._tell(cohorts, gap)
+        clients = sum(len(cohort.members) for cohort in cohorts if cohort.form.gap)
+        self.losses.note(gap, self.clock(), clients=clients, where="stream")
         if not is_new_log:
             # Who is on the way through the past will find the hole there, unless it is past its begin.
             for connection in list(self._behind):

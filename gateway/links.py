@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,9 +19,10 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub
 
 from broker import control
-from broker.errors import ControlError, ControlTimeout, MalformedFrames
+from broker.errors import ControlError, ControlTimeout, ControlUnsent, MalformedFrames
 from broker.wire import unpack_records
 from gateway.event import Event
+from gateway.records import Records
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,14 @@ Page = (
     | control.TopicsPage
     | control.DemandPage
     | control.StatusPage
+    | control.SubmitPage
 )
 Done = Callable[[Page | ControlError, bytes], None]
 
 TIMEOUT_S = 5.0
 IN_FLIGHT_MAX = 1000
 SWEEP_S = 0.1
+AWAY_S = 1.0
 TAKE_MAX = 64  # answers a turn of the loop: each may be half a megabyte of records
 
 _DECODE: dict[type[control.Request], Callable[[msgspec.Raw], Any]] = {
@@ -49,6 +52,7 @@ _DECODE: dict[type[control.Request], Callable[[msgspec.Raw], Any]] = {
     control.Topics: msgspec.json.Decoder(control.TopicsPage).decode,
     control.Demand: msgspec.json.Decoder(control.DemandPage).decode,
     control.Status: msgspec.json.Decoder(control.StatusPage).decode,
+    control.Submit: msgspec.json.Decoder(control.SubmitPage).decode,
 }
 
 
@@ -62,13 +66,21 @@ class _Waiting(NamedTuple):
 class ControlLink:
     """Asks the broker. Each question has exactly one outcome: a page, or a ControlError."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, is_immediate: bool = False
+    ) -> None:
+        """
+        Args:
+            is_immediate: what is asked while the link does not stand is not sent, rather than sent when
+                it stands again, and what had not left when it broke never leaves.
+        """
         self.address = address
         self._waiting: dict[int, _Waiting] = {}
         self._last_id = 0
         self._socket = context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.sndhwm = self._socket.rcvhwm = IN_FLIGHT_MAX
+        self._socket.immediate = is_immediate
         # A broker that is gone without a word is noticed, and found again within a second.
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
@@ -78,42 +90,53 @@ class ControlLink:
         self._loop = get_hub().loop
         self._watcher = self._loop.io(self._socket.fd, 1)
         self._watcher.start(self._drain)
+        self._swept_s = time.monotonic()
         self._sweeper = self._loop.timer(SWEEP_S, SWEEP_S)
         self._sweeper.start(self._sweep)
 
-    def ask(self, request: control.AnyRequest, done: Done, timeout_s: float = TIMEOUT_S) -> None:
+    def ask(
+        self,
+        request: control.AnyRequest,
+        done: Done,
+        timeout_s: float = TIMEOUT_S,
+        events: bytes | None = None,
+    ) -> None:
         """Send `request`, whose id is put in here, and have `done` called with page and records.
 
         `done` is called in the event loop, where it must not block; never from within `ask`. Errors:
-        ControlTimeout; ControlError with the broker's code, or `unavailable` where the broker has
-        taken nothing for so long that no more fits, or `bad_answer`.
+        ControlTimeout; ControlUnsent, where the broker has taken nothing for so long that no more
+        fits; ControlError with the broker's code, or `bad_answer`.
+
+        Args:
+            events: the second frame of a request that publishes.
         """
         self._last_id += 1
         request_id = self._last_id
         if self._socket.closed or len(self._waiting) >= IN_FLIGHT_MAX:
-            self._loop.run_callback(done, self._unavailable(), b"")
+            self._loop.run_callback(done, ControlUnsent(self.address), b"")
             return
         data = control.encode(msgspec.structs.replace(request, id=request_id))
         try:
-            self._socket.send(data, zmq.NOBLOCK)
+            # The first frame finds room for all of them, or there is none for any.
+            self._socket.send_multipart([data] if events is None else [data, events], zmq.NOBLOCK)
         except zmq.Again:
-            self._loop.run_callback(done, self._unavailable(), b"")
+            self._loop.run_callback(done, ControlUnsent(self.address), b"")
             return
         deadline = time.monotonic() + timeout_s
         self._waiting[request_id] = _Waiting(done, _DECODE[type(request)], deadline, timeout_s)
         self._look_again()
 
     def read(
-        self, request: control.AnyRequest, done: Callable[[Page | ControlError, Sequence[Event]], None]
+        self, request: control.AnyRequest, done: Callable[[Page | ControlError, Records], None]
     ) -> None:
-        """As `ask`, with the records as events. Records that are none are a `bad_answer`, too."""
+        """As `ask`, with the records read. Records that are none are a `bad_answer`, too."""
 
         def answer(page: Page | ControlError, records: bytes) -> None:
             try:
-                events = list(events_of(records))
+                events = Records(records)
             except (MalformedFrames, UnicodeDecodeError) as error:
                 page = ControlError("bad_answer", f"the broker's records are not understood: {error}")
-                events = []
+                events = Records()
             done(page, events)
 
         self.ask(request, answer)
@@ -138,10 +161,8 @@ class ControlLink:
         self._socket.close()
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
-            self._loop.run_callback(each.done, self._unavailable(), b"")
-
-    def _unavailable(self) -> ControlError:
-        return ControlError("unavailable", f"the broker at {self.address} takes no requests")
+            error = ControlError("unavailable", f"the broker at {self.address} is not asked any more")
+            self._loop.run_callback(each.done, error, b"")
 
     def _look_again(self) -> None:
         """Sending may have swallowed the descriptor's word that answers came."""
@@ -187,6 +208,9 @@ class ControlLink:
 
     def _sweep(self) -> None:
         now = time.monotonic()
+        away_s, self._swept_s = now - self._swept_s, now
+        if away_s > AWAY_S:
+            return  # this process stood still: what was answered meanwhile has yet to be read
         # A copy: `done` may ask again.
         for request_id, waiting in list(self._waiting.items()):
             if waiting.deadline <= now and request_id in self._waiting:

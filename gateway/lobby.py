@@ -64,13 +64,18 @@ class Waiting(Generic[T]):
 
     def late(self, now_s: float) -> list[T]:
         """Those whose time is over; they do not wait here any more."""
-        found: list[T] = []
-        for thing, since_s in self._since_s.items():
-            if now_s - since_s < self._limit_s:
-                break
-            found.append(thing)
+        found = self.since(now_s - self._limit_s)
         for thing in found:
             del self._since_s[thing]
+        return found
+
+    def since(self, then_s: float) -> list[T]:
+        """Those that wait since then or longer."""
+        found: list[T] = []
+        for thing, since_s in self._since_s.items():
+            if since_s > then_s:
+                break
+            found.append(thing)
         return found
 
     def all(self) -> list[T]:

@@ -10,16 +10,17 @@ from typing import Any
 
 from broker import control
 from broker.errors import ControlError
-from gateway.event import Event
 from gateway.hub import Lasted, Renewed, Replayed
-from gateway.stretches import NEAR_SEQS, Asker, Move, Stretch, Stretches, Subject
+from gateway.records import Records
+from gateway.stretches import NEAR_SEQS, READ_EVENTS, Asker, Move, Stretch, Stretches, Subject
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+AHEAD_S = 1.0  # whoever has come halfway through a page in that time is near its end soon
 TELL_MAX = 16  # readers a turn of the loop: each writes some 64 KiB of the page it gets
 
-Answer = Callable[[Any, Sequence[Event]], None]
+Answer = Callable[[Any, Records], None]
 Read = Callable[[control.AnyRequest, Answer], None]
 
 
@@ -60,6 +61,15 @@ class BrokerLog:
             return
         self._route(Subject(control.Replay, self._epoch(), tuple(patterns)), Asker(after, upto, done))
 
+    def ahead(self, patterns: Sequence[str], after: int) -> None:
+        """Have the next page read while the one before is sent, for whoever comes to its end soon.
+
+        Who takes long for a page would find the next one gone again, and have it read twice.
+        """
+        subject = Subject(control.Replay, self._epoch(), tuple(patterns))
+        if self._stretches.ends_at(subject, after, self._clock(), AHEAD_S):
+            self._route(subject, Asker(after, after, _expect_nothing), 0)
+
     def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None:
         self._route(Subject(control.Newest, self._epoch(), tuple(patterns)), Asker(after, upto, done))
 
@@ -71,7 +81,7 @@ class BrokerLog:
         self._lasts[key] = [done]
         request = control.Last(id=0, patterns=key[1], count=count, upto=upto, limit=self._history_max)
 
-        def tell(page: Any, events: Sequence[Event]) -> None:
+        def tell(page: Any, events: Records) -> None:
             self._tell([partial(waiting, page, events) for waiting in self._lasts.pop(key)])
 
         self._ask(request, tell)
@@ -81,10 +91,10 @@ class BrokerLog:
         if isinstance(found, Stretch):
             self._tell([partial(_hand_on, found, asker)])
         elif found is Move.ASK:
-            request = subject.op(id=0, patterns=subject.patterns, after=asker.after)
+            request = subject.op(id=0, patterns=subject.patterns, after=asker.after, limit=READ_EVENTS)
             self._ask(request, partial(self._take, subject, asker.after))
 
-    def _take(self, subject: Subject, after: int, page: Any, events: Sequence[Event]) -> None:
+    def _take(self, subject: Subject, after: int, page: Any, events: Records) -> None:
         if isinstance(page, ControlError):
             askers = self._stretches.fail(subject, after)
             self._tell([partial(asker.done, page, events) for asker in askers])
@@ -97,7 +107,7 @@ class BrokerLog:
             self._route(subject, asker, NEAR_SEQS if number else 0)
 
     def _ask(self, request: control.AnyRequest, answer: Answer) -> None:
-        def done(page: Any, events: Sequence[Event]) -> None:
+        def done(page: Any, events: Records) -> None:
             if isinstance(page, ControlError):
                 log.info("log unanswered op=%s why=%s", type(request).__name__.lower(), page)
                 # Who asked will ask again at once: not before there is some hope.
@@ -125,6 +135,10 @@ class BrokerLog:
     def expire(self) -> None:
         """Drop what was kept for others; to be called about once a second."""
         self._stretches.expire(self._clock())
+
+
+def _expect_nothing(page: Any, events: Records) -> None:
+    """What was read ahead is kept for others."""
 
 
 def _hand_on(stretch: Stretch, asker: Asker) -> None:

@@ -8,28 +8,31 @@ from typing import TYPE_CHECKING
 
 from broker.control import NewestPage, ReplayPage
 from broker.errors import ControlError
+from broker.gap import Gap, maybe_lost
 from broker.wire import Position
 from gateway.delivery import ALL
-from gateway.event import Event, Gap
+from gateway.event import Event
 from gateway.interest import Interest
+from gateway.records import Records
 
 if TYPE_CHECKING:
     from gateway.hub import Hub
 
 PAGE_EVENTS = 256
 PAGE_BYTES = 64 << 10
+NO_RECORDS = Records()
 # Of the newest values: what is sent waits behind it, and at 1 KB/s this takes 4 seconds.
 NEWEST_PAGE_BYTES = 4 << 10
 
-Found = list[Event | Gap]
-Done = Callable[[ReplayPage | NewestPage | ControlError, Sequence[Event]], None]
+Found = Sequence[Event | Gap]
+Done = Callable[[ReplayPage | NewestPage | ControlError, Records], None]
 
 
 class Reading(ABC):
     """A place in what an interest is due.
 
     Holds at most the page of the log that it is in the middle of, which others may share. The holes
-    of a page come first: who breaks off in its middle has been told of them.
+    of a page come first, by themselves: who breaks off in its middle has been told of them.
     """
 
     __slots__ = (
@@ -41,10 +44,10 @@ class Reading(ABC):
         self.interest = interest
         self.position = position  # what `read` has returned goes up to here
         self._asked = False
-        self._events: Sequence[Event] = ()  # of a page of the log
+        self._events = NO_RECORDS  # of a page of the log
         self._index = 0
         self._through: int | None = None  # where that page ends
-        self._told: Found = []  # holes of which the page itself speaks
+        self._told: list[Event | Gap] = []  # holes of which the page itself speaks
         self._forgotten = 0  # what is forgotten up to here was told
 
     @abstractmethod
@@ -68,7 +71,7 @@ class Reading(ABC):
         self._asked = True
         position = self.position
 
-        def done(page: ReplayPage | NewestPage | ControlError, events: Sequence[Event]) -> None:
+        def done(page: ReplayPage | NewestPage | ControlError, events: Records) -> None:
             self._asked = False
             if not isinstance(page, ControlError):
                 if page.at.epoch_number != self._hub.epoch:
@@ -80,7 +83,7 @@ class Reading(ABC):
 
         self._ask_log(upto, done)
 
-    def _take(self, page: ReplayPage | NewestPage, events: Sequence[Event], upto: int) -> None:
+    def _take(self, page: ReplayPage | NewestPage, events: Records, upto: int) -> None:
         after = self.position.seq
         self._events, self._index, self._through = events, 0, max(after, min(page.through, upto))
         if page.at.forgotten > max(after, self._forgotten):
@@ -92,25 +95,22 @@ class Reading(ABC):
 
     def _slice(self, max_bytes: int) -> Found:
         """The next of the page."""
-        found, self._told = self._told, []
-        size = 0
-        for event in self._events[self._index : self._index + PAGE_EVENTS]:
-            self._index += 1
-            found.append(event)
-            size += len(event.payload)
-            if size > max_bytes:
-                break
-        if self._index < len(self._events):
-            self._move(self._events[self._index - 1].seq)
+        if self._told:
+            told, self._told = self._told, []
+            return told
+        events, start = self._events, self._index
+        self._index = end = events.end(start, PAGE_EVENTS, max_bytes)
+        if end < len(events):
+            self._move(events.seq(end - 1))
         else:
             assert self._through is not None
-            through, self._events, self._through = self._through, (), None
+            through, self._events, self._through = self._through, NO_RECORDS, None
             self._move(through)
-        return found
+        return events[start:end]
 
-    def _gap(self, pattern: str, after: int, before: int, cause: str) -> Gap:
+    def _gap(self, pattern: str, after: int, before: int, cause: str, lost: int | None = None) -> Gap:
         epoch = self.position.epoch
-        return Gap(pattern, Position(epoch, after), Position(epoch, before), cause)
+        return Gap(pattern, Position(epoch, after), Position(epoch, before), cause, lost)
 
     def _move(self, seq: int) -> None:
         self.position = Position(self.position.epoch, seq)
@@ -121,15 +121,24 @@ class Past(Reading):
     the interest wants all.
     """
 
-    __slots__ = ("_holes",)
+    __slots__ = ("_had", "_holes")
 
     def __init__(self, hub: Hub, interest: Interest, position: Position) -> None:
         super().__init__(hub, interest, position)
-        self._holes: dict[str, int] = {}  # topic -> what is gone up to here was told
+        # topic -> what is gone up to this seq, and number, was told
+        self._holes: dict[str, tuple[int, int]] = {}
+        self._had = NO_RECORDS  # the page up to the position, if one ends there
 
     def read(self, upto: int, wake: Callable[[], None]) -> Found | None:
         if self._through is not None:
-            return self._slice(PAGE_BYTES)
+            begun, page = self._index, self._events
+            found = self._slice(PAGE_BYTES)
+            if self._through is None:
+                self._had = page
+            half = len(self._events) // 2
+            if self._through is not None and self._through < upto and begun <= half < self._index:
+                self._hub.log.ahead(self.interest.texts(is_full=True), self._through)
+            return found
         if self._asked:
             return None
         seq = self.position.seq
@@ -142,8 +151,9 @@ class Past(Reading):
         return self._read_ring(upto)
 
     def _read_ring(self, upto: int) -> Found:
+        self._had = NO_RECORDS
         events = self._hub.ring.after(self.position.seq, upto, PAGE_EVENTS)
-        found: Found = []
+        found: list[Event | Gap] = []
         size = 0
         for event in events:
             if self.interest.delivery(event.topic) == ALL:
@@ -158,14 +168,24 @@ class Past(Reading):
     def _ask_log(self, upto: int, done: Done) -> None:
         self._hub.log.replay(self.interest.texts(is_full=True), self.position.seq, upto, done)
 
-    def _take(self, page: ReplayPage | NewestPage, events: Sequence[Event], upto: int) -> None:
+    def _take(self, page: ReplayPage | NewestPage, events: Records, upto: int) -> None:
         super()._take(page, events, upto)
         assert isinstance(page, ReplayPage)
-        for topic, seq, _ in page.holes:
-            told = max(self.position.seq, self._holes.get(topic, 0))
-            if seq > told:
-                self._holes[topic] = seq
-                self._told.append(self._gap(topic, told, seq + 1, "retention"))
+        had = self._had.newest() if page.holes else {}
+        self._had = NO_RECORDS
+        for topic, seq, nth in page.holes:
+            told, told_nth = self._holes.get(topic, (0, 0))
+            if seq <= max(told, self.position.seq):
+                continue
+            if told <= self.position.seq:
+                # Nobody counts for a reader. But it may be at the very beginning, or have had one just now.
+                told, told_nth = self.position.seq, 0
+                seen, seen_nth = had.get(topic.encode(), (told, 0))
+            else:
+                seen, seen_nth = told, told_nth
+            self._holes[topic] = seq, nth
+            lost = maybe_lost(seen, seen_nth, nth, page.at.forgotten)
+            self._told.append(self._gap(topic, told, seq + 1, "retention", lost))
 
 
 class Newest(Reading):
@@ -182,7 +202,7 @@ class Newest(Reading):
         if self.position.seq >= upto:
             return []
         if not self._told and self._is_covered():
-            self._events, self._through = (), None  # of a page: there is newer
+            self._events, self._through = NO_RECORDS, None  # of a page: there is newer
             return self._read_ring(upto)
         if self._through is not None:
             return [self._bare(item) for item in self._slice(NEWEST_PAGE_BYTES) if self._is_wanted(item)]
@@ -191,7 +211,7 @@ class Newest(Reading):
         return None
 
     def _read_ring(self, upto: int) -> Found:
-        found: Found = []
+        found: list[Event | Gap] = []
         size = 0
         for event in self._hub.ring.newest_after(self.position.seq, upto):
             if self._is_wanted(event):

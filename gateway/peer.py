@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.wire import Position
-from gateway import frames
+from gateway import frames, protocol
 from gateway.forms import Form
 from gateway.frames import Binary, Closing, Fault, Inbound, Ping, Pong, Text
 from gateway.hub import Hub
@@ -13,6 +13,7 @@ from gateway.wired import Wired
 
 TURN_MESSAGES = 64
 TOO_SLOW = 4408
+BEAT = frames.text_frame(protocol.BEAT)
 PING = frames.ping_frame(b"")
 MARK_DATA = b"read"  # in pings among newest values, which are to be answered when all before was read
 MARK = frames.ping_frame(MARK_DATA)
@@ -21,10 +22,11 @@ MARK = frames.ping_frame(MARK_DATA)
 class Peer(Wired):
     """See `Wired`."""
 
-    __slots__ = ("_inbound", "_max_bytes", "_messages", "_rest")
+    __slots__ = ("_has_beat", "_inbound", "_max_bytes", "_messages", "_rest")
 
     def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel, max_bytes: int) -> None:
         super().__init__(hub, form, fd, wheel)
+        self._has_beat = False
         self._inbound: Inbound | None = None
         self._messages = 0  # that came since the last look
         self._max_bytes = max_bytes
@@ -37,13 +39,25 @@ class Peer(Wired):
         if early:
             self.receive_bytes(early)
 
-    def close(self, code: int, reason: str = "") -> None:
-        """Say why, and end. May be called twice."""
+    def close(self, code: int, reason: str = "", before: bytes = b"") -> None:
+        """Say why, after the frames in `before`, and end. May be called twice."""
         self._inbound = None  # nothing is heard any more, and what it has inflated may be large
-        self.end_with(frames.close_frame(code, reason))
+        self.end_with(before + frames.close_frame(code, reason))
+
+    def want_beat(self, is_wanted: bool) -> None:
+        self._has_beat = is_wanted
+
+    def _beat(self) -> None:
+        if self.behind is not None:
+            self.tell(protocol.BEAT)
+        elif (sent := self.write(BEAT)) < len(BEAT):
+            self._work().unsent = memoryview(BEAT)[sent:]
+            self.pump()
 
     def send_away(self, wait_s: float) -> None:
-        self.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s")
+        told = protocol.notice("draining", come_back_s=round(wait_s, 1))
+        words = self.form.finish([self.form.told("notice", told, None)]) if self.form.told else b""
+        self.close(frames.COME_BACK, f"draining, come back in {wait_s:.1f} s", words)
 
     def note_sent(self, size: int) -> None:
         super().note_sent(size)
@@ -66,6 +80,8 @@ class Peer(Wired):
     def look_at_quiet(self) -> None:
         deadlines = self._wheel.deadlines
         self._messages = 0
+        if self._has_beat:
+            self._beat()
         if self._inbound is not None:
             self._inbound.looks += 1
             if self._inbound.looks > deadlines.frame:

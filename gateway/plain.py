@@ -10,13 +10,16 @@ import logging
 import time
 from typing import Any
 
-from gevent.pywsgi import WSGIHandler
+from gevent.pywsgi import Input, WSGIHandler
 
 from gateway.head import Head
 
 log = logging.getLogger(__name__)
 
 HELD_BYTES = 64 << 10  # of an answer, before some of it is sent
+BODY_S = 60.0
+DISCARDED_MAX_BYTES = 16 << 20  # of a body that nobody wants: who is still sending it hears why at its end
+DISCARDED_AT_ONCE = 16 << 10
 
 
 class Replay(io.RawIOBase):
@@ -24,6 +27,7 @@ class Replay(io.RawIOBase):
 
     def __init__(self, sock: Any, data: bytes) -> None:
         self._sock, self._data = sock, data
+        self._deadline_s = time.monotonic() + BODY_S  # byte by byte, no one of them would be late
         self._is_over = False
         self.is_sound = True  # nobody has read to the end of the connection, or waited in vain
 
@@ -38,7 +42,10 @@ class Replay(io.RawIOBase):
         if self._is_over:
             return None
         self.is_sound = False
+        still_s = self._sock.gettimeout()
+        self._sock.settimeout(max(0.001, min(still_s, self._deadline_s - time.monotonic())))
         size = int(self._sock.recv_into(buffer))
+        self._sock.settimeout(still_s)
         self.is_sound = size > 0
         return size
 
@@ -46,6 +53,31 @@ class Replay(io.RawIOBase):
         """Nothing more is read. What was read and not used."""
         self._is_over = True
         return reader.peek() + self._data
+
+
+class Body(Input):  # type: ignore[misc]
+    """See pywsgi's Input, which passes over what nobody has read, however much it is."""
+
+    __slots__ = ("is_over",)
+
+    # Set by pywsgi, which is untyped.
+    socket: Any
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.is_over = True  # what comes next is another request
+
+    def _discard(self) -> None:
+        is_unread = self.chunked_input or self.position < (self.content_length or 0)
+        if self._chunked_input_error or not is_unread:
+            return
+        # Who waits for a 100 has heard something else, and will not send it.
+        self.is_over = self.socket is None and self._read_away()
+
+    def _read_away(self) -> bool:
+        """Whether it has come to its end."""
+        pieces = range(DISCARDED_MAX_BYTES // DISCARDED_AT_ONCE)
+        return any(not self.read(DISCARDED_AT_ONCE) for _ in pieces)
 
 
 class Handler(WSGIHandler):  # type: ignore[misc]
@@ -56,6 +88,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
     # Set by pywsgi, which is untyped.
     socket: Any
     path: str
+    wsgi_input: Body
 
     def __init__(self, sock: Any, address: Any, server: Any, head: Head, rest: bytes) -> None:
         self._head = head
@@ -69,7 +102,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         stays = self.handle_one_request()
         # pywsgi passes over a body that does not come to its end; what came later would be taken for a
         # request.
-        return self._replay.end(self.rfile) if stays and self._replay.is_sound else None
+        stays = stays and self._replay.is_sound and self.wsgi_input.is_over
+        return self._replay.end(self.rfile) if stays else None
 
     # What pywsgi asks of itself
 
@@ -87,6 +121,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         # speaks it needs no more than one.
         self.close_connection = head.version == "HTTP/1.0" or "close" in wishes
         return True
+
+    def finalize_headers(self) -> None:
+        super().finalize_headers()
+        if self.server.is_leaving and not self.close_connection:
+            self.close_connection = True
+            self.response_headers.append((b"Connection", b"close"))
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        made = self.wsgi_input
+        self.wsgi_input = environ["wsgi.input"] = Body(
+            made.rfile, made.content_length, socket=made.socket, chunked_input=made.chunked_input
+        )
+        return environ
 
     def process_result(self) -> None:
         super().process_result()
@@ -108,7 +156,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         return False  # such a request is not answered here, and pywsgi would hand out an endless body
 
     def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
-        if issubclass(kind, ConnectionError | TimeoutError):  # the peer went, or does not go on
+        is_cut = issubclass(kind, OSError) and not self._replay.is_sound  # in the middle of a body
+        if is_cut or issubclass(kind, ConnectionError | TimeoutError):  # the peer went, or does not go on
             self.close_connection = True
             self.server.note("cut", self._case)
             return

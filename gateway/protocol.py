@@ -6,19 +6,22 @@ refusal that names what was wrong with it: the connection stays.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from broker.errors import BadPattern, BadPosition
-from broker.topics import Pattern, is_system, pattern
-from broker.wire import Position
+from broker.errors import BadPattern, BadPosition, BadTopic
+from broker.topics import Pattern, check_topic, is_system, pattern
+from broker.wire import Content, Position
 from gateway.delivery import ALL, BadDelivery, Delivery, delivery
+from gateway.forms import MAX_JSON_DEPTH, is_json
 from gateway.interest import Want, Wants
+from gateway.publishing import KEY_RULE, Draft, Outcome, Payload, Published, is_key
 
-VERBS = ("subscribe", "unsubscribe", "publish", "token", "ping")
+VERBS = ("subscribe", "unsubscribe", "publish", "token", "ping", "beat")
 MAX_ID = 1 << 53
 COMMANDS_PER_FRAME = 1_000
 
@@ -45,8 +48,23 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    id: int
+    draft: Draft
+    follows: int | None = None  # only if the publish with that id, the one before it, was confirmed
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life now and then is wanted, or not any more."""
+
+    id: int
+    is_wanted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +76,25 @@ class Refusal:
     message: str
 
 
-Command = Subscribe | Unsubscribe | Ping | Refusal
+Command = Subscribe | Unsubscribe | Publish | Ping | Beat | Refusal
 
 _FIELDS = {
     "subscribe": {"subscribe", "id", "history", "since", "delivery"},
     "unsubscribe": {"unsubscribe", "id"},
+    "publish": {"publish", "id", "data", "text", "base64", "key", "follows"},
     "ping": {"ping", "id"},
+    "beat": {"beat", "id"},
 }
+_PAYLOADS = ("data", "text", "base64")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+class _WithData(msgspec.Struct):
+    data: msgspec.Raw
+
+
+_decode_data = msgspec.json.Decoder(_WithData).decode
 
 
 def commands(text: str, history_max: int) -> Iterator[Command]:
@@ -96,8 +124,6 @@ def _command(line: str, history_max: int) -> Command:
     if len(verbs) != 1:
         return Refusal(number, "bad_request", f"want exactly one of {', '.join(VERBS)}")
     verb = verbs[0]
-    if verb == "publish":
-        return Refusal(number, "forbidden", "publishing from browsers is not allowed here")
     if verb == "token":
         return Refusal(number, "forbidden", "this gateway takes no tokens")
     if unknown := fields.keys() - _FIELDS[verb]:
@@ -106,7 +132,13 @@ def _command(line: str, history_max: int) -> Command:
         return Ping(number)
     if number is None:
         return Refusal(None, "bad_request", f"{verb}: id is missing")
+    if verb == "beat":
+        if type(fields["beat"]) is not bool:
+            return Refusal(number, "bad_request", "beat: want true or false")
+        return Beat(number, fields["beat"])
     try:
+        if verb == "publish":
+            return _publish(number, fields, line)
         wanted = _pattern(verb, fields[verb])
         if verb == "unsubscribe":
             return Unsubscribe(number, wanted)
@@ -153,6 +185,51 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
     return Subscribe(number, frozenset({wanted}), history or 0, position, wished)
 
 
+def _publish(number: int, fields: dict[str, Any], line: str) -> Publish:
+    topic, key, follows = fields["publish"], fields.get("key"), fields.get("follows")
+    if not isinstance(topic, str):
+        raise _Refused("bad_topic", "publish: want a topic as a string")
+    try:
+        check_topic(topic)
+    except BadTopic as error:
+        raise _Refused("bad_topic", str(error)) from None
+    if key is not None and not (isinstance(key, str) and is_key(key)):
+        raise _Refused("bad_request", f"key: {KEY_RULE}")
+    if follows is not None and (type(follows) is not int or not 0 <= follows < MAX_ID):
+        raise _Refused("bad_request", "follows: want the id of the publish before it")
+    return Publish(number, Draft(topic, [_payload(fields, line)], key), follows)
+
+
+def _payload(fields: dict[str, Any], line: str) -> Payload:
+    kinds = [kind for kind in _PAYLOADS if kind in fields]
+    if len(kinds) != 1:
+        raise _Refused("bad_request", f"publish: want exactly one of {', '.join(_PAYLOADS)}")
+    (kind,) = kinds
+    if kind == "data":
+        # As the client wrote it: read and written again, numbers would lose digits.
+        payload = bytes(_decode_data(line).data)
+        if not is_json(payload):
+            raise _Refused("bad_payload", f"data: deeper than {MAX_JSON_DEPTH}")
+        return payload, Content.JSON
+    given = fields[kind]
+    if not isinstance(given, str):
+        raise _Refused("bad_request", f"{kind}: want a string")
+    if kind == "text":
+        return given.encode(), Content.TEXT
+    try:
+        return binascii.a2b_base64(given, strict_mode=True), Content.BINARY
+    except ValueError as error:  # binascii.Error, and UnicodeEncodeError
+        raise _Refused("bad_payload", f"base64: {error}") from None
+
+
+def outcome(number: int, became: Outcome) -> bytes:
+    """The reply to a publish."""
+    if not isinstance(became, Published):
+        return refused(Refusal(number, became.code, became.message))
+    repeated = {"repeated": True} if became.is_repeated else {}
+    return ok(number, position=became.position, **repeated)
+
+
 def ok(number: int | None, **fields: object) -> bytes:
     return _encode({"reply": number, "ok": fields})
 
@@ -167,6 +244,9 @@ def welcome(position: Position, gateway: str, limits: dict[str, int]) -> bytes:
 
 def at(position: Position) -> bytes:
     return _encode({"at": str(position)})
+
+
+BEAT = _encode({"beat": True})
 
 
 def notice(code: str, **fields: object) -> bytes:

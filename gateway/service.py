@@ -14,40 +14,45 @@ from typing import Any
 
 import gevent
 import zmq
+from gevent.event import AsyncResult
 from gevent.event import Event as Signal
 from gevent.hub import get_hub
 
 from broker import control
 from broker.errors import ControlError
-from gateway import raw
-from gateway.admin import Admin, LoopLag
+from broker.topics import pattern
+from broker.upstream import Upstream
+from gateway import publishing, raw
+from gateway.admin import Admin, Labelled, LoopLag, Values
+from gateway.drain import RETURN_WITHIN_S, Drain
 from gateway.edge import EdgeServer, Streams
 from gateway.feed import Feed
 from gateway.forms import NATIVE, RAW, native_deflated, raw_deflated
 from gateway.http import Api, secured
 from gateway.hub import Hub
+from gateway.later import Later
 from gateway.links import TIMEOUT_S, ControlLink
 from gateway.listener import listen
 from gateway.lobby import Lobby
 from gateway.log import BrokerLog
+from gateway.losses import LABELS
 from gateway.opening import Opening
 from gateway.pages import pages
 from gateway.peer import Peer
 from gateway.protocol import Subscribe
+from gateway.publishing import Draft, Outcome, Publisher
 from gateway.ring import Ring
 from gateway.settings import GatewaySettings
 from gateway.stream import Stream
 from gateway.upgrade import Refusal, Upgrade
-from gateway.upstream import Upstream
 from gateway.wheel import Wheel
-from gateway.wired import TCP_NOTSENT_LOWAT, Wired
+from gateway.wired import TCP_NOTSENT_LOWAT
 
 log = logging.getLogger(__name__)
 
 LIMITS = ("too_many_connections", "too_many_arrivals", "request_timeout", "no_descriptor")  # of the edge
 DESCRIPTORS_KEPT = 64
 RETRY_S = 5  # when whoever found no place may ask again
-RETURN_WITHIN_S = 2.0  # clients of a gateway that stops come back spread over so long
 EXPIRE_S = 1.0  # between two looks at what was kept for others
 
 
@@ -70,21 +75,34 @@ class Gateway:
         instance = secrets.token_hex(8)
         self.feed = Feed(self._context, settings.feed, link, instance)
         loop = get_hub().loop
+        later = Later()
         self._log = BrokerLog(
             link.read,
             self.feed.wake,
             settings.history_max,
             epoch=lambda: self.hub.epoch,
-            later=loop.run_callback,
+            later=later,
             wait=lambda seconds, call: loop.timer(seconds).start(call),
             clock=time.monotonic,
         )
         self._expiring = loop.timer(EXPIRE_S, EXPIRE_S)
+        # A link of its own: readers and publishers do not take each other's places in the queue.
+        self._publish_link = ControlLink(self._context, settings.control, is_immediate=True)
+        self._publisher = Publisher(
+            self._publish_link.ask,
+            time.monotonic,
+            anonymous=map(pattern, settings.anonymous_publish),
+            most=settings.publishes_max,
+            payload_max_bytes=settings.publish_max_bytes,
+            maybe_silence=self._maybe_silence,
+        )
+        self._publishing = loop.timer(publishing.TICK_S, publishing.TICK_S)
         self.hub = Hub(
             Ring(settings.ring_max_bytes),
             self._log,
-            loop.run_callback,
+            later,
             time.time,
+            publishing=self._publisher,
             name=f"{settings.number:02d}",
             limits={
                 "subscriptions": settings.subscriptions_max,
@@ -95,7 +113,16 @@ class Gateway:
         )
         self.feed.hub = self.hub
         self.feed.upstream = self.hub.needs.upstream = Upstream(self.hub, self.feed)
-        application = secured(pages(Api(self._call, self.status, settings.history_max)))
+        api = Api(
+            self._call,
+            self.status,
+            settings.history_max,
+            self._publisher,
+            self._publish,
+            publish_max_bytes=settings.publish_max_bytes,
+            origins=settings.origins,
+        )
+        application = secured(pages(api))
         streams = Streams(
             self._adopt_stream, self._refuse_more, settings.history_max, settings.subscriptions_max
         )
@@ -133,14 +160,17 @@ class Gateway:
         self._turning = loop.timer(self._wheel.tick_s, self._wheel.tick_s)
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
+        self._drain = Drain(self._servers, self.hub, self._wheel, settings.drain_s)
         self._stopping = Signal()
+        self._hurrying = Signal()
         self._failed = False
         self.addresses = [listener.getsockname()[:2] for listener in (*listeners, admin)]
 
     def start(self) -> None:
         self._lag.start()
         self._turning.start(self._wheel.tick)
-        self._expiring.start(self._log.expire)
+        self._expiring.start(self._expire)
+        self._publishing.start(self._publisher.tick)
         self._admin.start()
         for server in self._servers:
             server.start()
@@ -150,36 +180,46 @@ class Gateway:
     def run(self) -> int:
         """Wait for the end; the exit status."""
         self._stopping.wait()
-        for server in self._servers:
-            server.stop_accepting()
-        self._send_away()
+        gevent.wait([gevent.spawn(self._drain.run), self._hurrying], self.settings.drain_s, count=1)
         self._admin.stop()
         for server in self._servers:
             server.stop()
         return 1 if self._failed else 0
 
     def stop(self) -> None:
+        """Drain, and end; called again, end at once."""
+        if self._stopping.is_set():
+            self._hurrying.set()
         self._stopping.set()
+
+    def _expire(self) -> None:
+        self._log.expire()
+        for code, count, case in self._publisher.tally.take():
+            log.info("not published code=%s count=%d %s", code, count, case)
 
     def _fail(self, greenlet: gevent.Greenlet) -> None:
         log.error("the relay failed: %r", greenlet.exception)
         self._failed = True
-        self.stop()
-
-    def _send_away(self) -> None:
-        """Ask everybody to come back, not all at once."""
-        for connection in list(self.hub.connections):
-            if isinstance(connection, Wired):
-                connection.send_away(random.uniform(0, RETURN_WITHIN_S))
+        self._stopping.set()
 
     # The edge
 
     def _call(self, request: control.AnyRequest, timeout_s: float = TIMEOUT_S) -> tuple[Any, bytes]:
         """See ControlLink.call. A broker that is known to be silent is not waited for."""
-        if self.feed.is_silent:
-            feed, asked = self.settings.feed, self.settings.control
-            raise ControlError("unavailable", f"nothing comes from feed={feed} (control={asked})")
+        if why := self._maybe_silence():
+            raise ControlError("unavailable", why)
         return self._link.call(request, timeout_s)
+
+    def _publish(self, draft: Draft) -> Outcome:
+        """See Publisher.submit. For a greenlet that may wait."""
+        result: AsyncResult = AsyncResult()
+        outcome: Outcome = self._publisher.submit(draft, result.set) or result.get()
+        return outcome
+
+    def _maybe_silence(self) -> str | None:
+        if not self.feed.is_silent:
+            return None
+        return f"nothing comes from feed={self.settings.feed} (control={self.settings.control})"
 
     def _admit(self, upgrade: Upgrade) -> Refusal | None:
         """Why this may not become a WebSocket, None if it may."""
@@ -203,16 +243,18 @@ class Gateway:
         form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
         peer = Peer(self.hub, form, fd, self._wheel, self.settings.message_max_bytes)
         peer.start_with(head, early)
-        if is_native:
-            return
-        found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
-        assert isinstance(found, Subscribe)  # it was let in
-        peer.command(found)
+        if not is_native:
+            found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
+            assert isinstance(found, Subscribe)  # it was let in
+            peer.command(found)
+        self._drain.greet(peer)
 
     def _adopt_stream(self, fd: int, opening: Opening) -> None:
         # Were this gateway killed, its streams would come back spread over so long, too.
         retry_s = random.uniform(0, RETURN_WITHIN_S)
-        Stream(self.hub, fd, self._wheel).start_with(opening.wanted, retry_s)
+        stream = Stream(self.hub, fd, self._wheel)
+        stream.start_with(opening.wanted, retry_s)
+        self._drain.greet(stream)
 
     # What is told of it
 
@@ -225,19 +267,22 @@ class Gateway:
             "connections": len(hub.connections),
             "ring_events": len(hub.ring),
             **hub.counts,
+            **hub.losses.as_json(),
         }
 
-    def _counters(self) -> dict[str, float | dict[str, float]]:
+    def _counters(self) -> Values:
         hub = self.hub
         refused = sum((server.tally.counts for server in self._servers), Counter[str]())
         return {
             "connections": len(hub.connections),
             "arrivals": self._lobby.count,
             "refused_total": {**dict.fromkeys(LIMITS, 0), **refused},
+            "published_total": {**dict.fromkeys(publishing.OUTCOMES, 0), **self._publisher.tally.counts},
             "broker_heard": float(not hub.is_stale),
             "position_seq": hub.flushed,
             "ring_events": len(hub.ring),
             **{f"{name}_total": value for name, value in hub.counts.items()},
+            **{f"{name}_total": Labelled(LABELS, values) for name, values in hub.losses.counts().items()},
         }
 
     def _is_draining(self) -> bool:

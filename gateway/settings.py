@@ -6,7 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from broker.errors import BadPattern, BadSetting
 from broker.settings import Address
+from broker.topics import is_system, pattern
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -23,6 +25,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     feed: Address = "tcp://127.0.0.1:5556"
     control: Address = "tcp://127.0.0.1:5557"
     origins: tuple[str, ...] = ()  # let in besides the host's own: "https://example.org"
+    anonymous_publish: tuple[str, ...] = ()  # patterns of topics to which everybody may publish
 
     ring_max_bytes: Annotated[int, Meta(ge=0)] = 64 << 20  # recent events in memory
     linger_s: Annotated[float, Meta(ge=0)] = 60.0  # a prefix without listeners is kept so long
@@ -42,12 +45,27 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stall_s: Annotated[float, Meta(gt=0)] = 70.0
     ping_interval_s: Annotated[float, Meta(gt=0)] = 25.0  # of a client's silence, before it is pinged
     ping_timeout_s: Annotated[float, Meta(gt=0)] = 20.0  # for it to answer; close 1001 then
+    # For who is here, once it is told to stop. supervisord's stopwaitsecs must be more.
+    drain_s: Annotated[float, Meta(gt=0)] = 8.0
     subscriptions_max: Annotated[int, Meta(ge=1)] = 1_000  # of one connection
     history_max: Annotated[int, Meta(ge=1, le=2_000)] = 2_000  # events in all that one subscribe gets
+    publish_max_bytes: Annotated[int, Meta(ge=1, le=7 << 20)] = 1 << 20  # of a payload, or a batch over HTTP
+    publishes_max: Annotated[int, Meta(ge=1)] = 1_000  # that wait for the broker's confirm; 503 beyond
     # Untouched, the kernel takes 4.26 MB from a reader that never reads, and what it holds is old
     # when it is read; with these about 170 KB.
     send_buffer_bytes: Annotated[int, Meta(ge=4096)] = 64 << 10
     not_sent_lowat_bytes: Annotated[int, Meta(ge=1024)] = 32 << 10
+
+    def __post_init__(self) -> None:
+        """Raises BadSetting."""
+        source = "PENSTOCK_GATEWAY__ANONYMOUS_PUBLISH, or anonymous_publish of [gateway]"
+        for text in self.anonymous_publish:
+            try:
+                pattern(text)
+            except BadPattern as error:
+                raise BadSetting(f"{source}: {error}") from error
+            if is_system(text):
+                raise BadSetting(f"{source}: {text!r}: nobody publishes to the system's own topics")
 
     @property
     def effective_own_port(self) -> int:

@@ -39,7 +39,7 @@ class Stream(Wired):
         pass
 
     def send_away(self, wait_s: float) -> None:
-        self._part(protocol.notice("draining"), wait_s)
+        self._part(protocol.notice("draining", come_back_s=round(wait_s, 1)), wait_s)
 
     def give_up(self, position: Position | None) -> None:
         self._part(protocol.notice("slow", slow=True), 0)

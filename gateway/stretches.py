@@ -10,26 +10,24 @@ beyond it is cut off for each reader.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from broker.control import PAGE_EVENTS, Newest, NewestPage, Replay, ReplayPage
-from gateway.event import Event
-from gateway.ring import EVENT_OVERHEAD_BYTES
+from broker.control import Newest, NewestPage, Replay, ReplayPage
+from gateway.records import Records
 
 KEPT_BYTES = 16 << 20
 KEPT_S = 5.0
-NEAR_SEQS = PAGE_EVENTS  # a page reaches at least so far beyond its `after`, unless its events are large
+# That a page is asked for: a millisecond of the broker's loop and half a one of ours, in which others wait.
+READ_EVENTS = 1_000
+NEAR_SEQS = READ_EVENTS  # a page reaches at least so far beyond its `after`, unless its events are large
 _STRETCH_BYTES = 4_000  # a page with nothing in it
 _HOLE_BYTES = 200
-_seq = attrgetter("seq")
 
 Page = ReplayPage | NewestPage
 
@@ -47,7 +45,7 @@ class Asker(NamedTuple):
 
     after: int
     upto: int
-    done: Callable[[Any, Sequence[Event]], None]
+    done: Callable[[Any, Records], None]
 
 
 class Move(Enum):
@@ -61,19 +59,18 @@ class Stretch:
 
     after: int
     page: Page
-    events: Sequence[Event]  # in order
+    events: Records
 
     def holds(self, after: int) -> bool:
         """Something beyond that place, and all of it up to `through`."""
         return self.after <= after < self.page.through
 
-    def part(self, after: int, upto: int) -> tuple[Page, Sequence[Event]]:
+    def part(self, after: int, upto: int) -> tuple[Page, Records]:
         """The page as if it had been asked for these seqs. `after` is held, or where it begins."""
         page, events = self.page, self.events
         if after == self.after and upto >= page.at.head:
             return page, events
-        start = bisect_right(events, after, key=_seq)
-        end = bisect_right(events, upto, lo=start, key=_seq)
+        start, end = events.place_after(after), events.place_after(upto)
         damaged = [
             (max(first, after + 1), min(last, upto))
             for first, last in page.damaged
@@ -83,16 +80,18 @@ class Stretch:
         if isinstance(cut, ReplayPage):
             # Who has passed a topic's hole lacks nothing of it; one that goes on beyond `upto` is told
             # again from there on.
-            holes = [(topic, min(seq, upto), nth) for topic, seq, nth in cut.holes if seq > after]
+            holes = [
+                (topic, min(seq, upto), nth if seq <= upto else 0)
+                for topic, seq, nth in cut.holes
+                if seq > after
+            ]
             cut = replace(cut, holes=holes)
-        # Uncut it is everybody's: whoever is in the middle of it holds no list of their own.
-        return cut, events if end - start == len(events) else events[start:end]
+        return cut, events[start:end]
 
     @property
     def weight(self) -> int:
         holes = len(self.page.holes) if isinstance(self.page, ReplayPage) else 0
-        events = sum(EVENT_OVERHEAD_BYTES + 2 * len(event.payload) for event in self.events)
-        return _STRETCH_BYTES + holes * _HOLE_BYTES + events
+        return _STRETCH_BYTES + holes * _HOLE_BYTES + self.events.weight
 
 
 class _Kept(NamedTuple):
@@ -134,6 +133,15 @@ class Stretches:
             return Move.WAIT
         waiting[after] = [asker]
         return Move.ASK
+
+    def ends_at(self, subject: Subject, place: int, now_s: float, within_s: float) -> bool:
+        """A page that came so short ago ends there, and nothing that goes on is kept or under way."""
+        kept = [self._kept[subject, begin] for begin in self._places.get(subject, ())]
+        return (
+            any(each.stretch.page.through == place and now_s - each.since_s < within_s for each in kept)
+            and not any(each.stretch.holds(place) for each in kept)
+            and place not in self._waiting.get(subject, ())
+        )
 
     def take(self, subject: Subject, stretch: Stretch, now_s: float) -> tuple[list[Asker], list[Asker]]:
         """The answer that is kept from now on: whom it serves, and who is to ask again, by place.

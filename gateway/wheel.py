@@ -7,13 +7,17 @@ from math import ceil
 from typing import Protocol
 
 TICKS = 20  # in a turn
-TURN_MAX_S = 5.0
+TURN_MAX_S = 3.0  # who asked for beats hears one each turn
 LOOKS_LEAST = 4  # in the shortest of the deadlines: it is met a quarter too late at most
 
 
 class Looked(Protocol):
     def look(self) -> None:
         """What has or has not happened since the look before?"""
+
+    @property
+    def is_over(self) -> bool:
+        """We have ended, and its peer's kernel has all that we said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,15 @@ class Wheel:
     @property
     def tick_s(self) -> float:
         return self.turn_s / TICKS
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self._places)
+
+    @property
+    def is_over(self) -> bool:
+        """For all that are still here."""
+        return all(looked.is_over for looked in self._places if looked is not None)
 
     def add(self, fd: int, looked: Looked) -> None:
         if fd >= len(self._places):

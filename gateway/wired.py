@@ -60,10 +60,6 @@ class Wired(Connection):
         """What the peer sent."""
 
     @abstractmethod
-    def send_away(self, wait_s: float) -> None:
-        """Ask it to come back after that time, and end."""
-
-    @abstractmethod
     def give_up(self, position: Position | None) -> None:
         """It takes nothing: say up to where it has everything, and end."""
 
@@ -164,7 +160,8 @@ class Wired(Connection):
             return
         rest = self._rest_of_frame()
         self.hub.remove(self)
-        if rest:
+        # Who awaits room may have come to the end of a frame: no room for the last word all the same.
+        if rest or self._watched & WRITE:
             _make_room(self._fd, len(rest) + len(last))
         if last:
             self.write(rest + last)
@@ -173,6 +170,10 @@ class Wired(Connection):
     @property
     def has_ended(self) -> bool:
         return self._fd < 0 or self._deadline is not None
+
+    @property
+    def is_over(self) -> bool:
+        return self.has_ended and not self.has_unread
 
     def _end(self) -> None:
         """The peer's end is awaited for a while, or what we said last may be lost: a close with unread

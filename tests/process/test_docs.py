@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from broker import control
-from broker.wire import BEAT_TOPIC, DEMAND_TOPIC
+from broker.wire import BEAT_TOPIC, DEMAND_TOPIC, pack_event
 from tests.support.docs import DOCS, PROTOCOL, README, blocks, first_cells, lines
 from tests.support.log import logged
 from tests.support.ports import reserved_ports
@@ -31,6 +31,8 @@ from tests.support.sending import numbered, push
 from tests.support.waiting import DEADLINE_S, wait_for
 
 OPERATING = DOCS / "operating.md"
+PRODUCERS = DOCS / "producers.md"
+SUBSCRIBERS = DOCS / "subscribers.md"
 PACKAGES = REPO / "web" / "node_modules"
 # What an object has only sometimes.
 SOMETIMES = {"lost", "truncated"}
@@ -44,7 +46,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def gateway(tmp_path: Path, broker: Broker) -> Iterator[Gateway]:
-    with running_gateway(tmp_path, broker) as service:
+    with running_gateway(tmp_path, broker, anonymous_publish='["room/**"]') as service:
         yield service
 
 
@@ -150,8 +152,9 @@ CURLS = [(page.name, line) for page in (README, OPERATING) for line in lines(pag
 
 @pytest.mark.parametrize(("page", "line"), CURLS)
 def test_every_address_that_is_asked_answers(broker: Broker, gateway: Gateway, page: str, line: str) -> None:
-    _, url = shlex.split(here(line, broker, gateway))
-    with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
+    _, *options, url = shlex.split(here(line, broker, gateway))
+    body = options[1].encode() if options[:1] == ["-d"] else None
+    with urllib.request.urlopen(url, body, timeout=DEADLINE_S) as answer:
         assert answer.status == 200
 
 
@@ -219,7 +222,86 @@ def test_a_subscriber_in_plain_pyzmq(broker: Broker, tmp_path: Path) -> None:
         assert seqs == [1, 2, 3, 7, 8, 9]
 
 
-OPERATIONS = {each.__struct_config__.tag for each in get_args(control.AnyRequest)}
+PUBLISHING = {each.__struct_config__.tag for each in get_args(control.Publishing)}
+
+
+def with_addresses(code: str, broker: Broker) -> str:
+    """An example that uses the usual addresses without naming them, with those of this broker."""
+    links = "feed={feed!r}, control={control!r}".format(**broker.address)
+    code = re.sub(r'Subscriber\(("[^)]*)\)', rf"Subscriber(\1, {links})", code)
+    return code.replace("Publisher()", f"Publisher({broker.address['ingest']!r}, {links})")
+
+
+def test_a_subscriber_in_three_lines(broker: Broker, tmp_path: Path) -> None:
+    code = blocks(SUBSCRIBERS, "python")[0]
+    assert len([line for line in code.splitlines() if line]) == 3
+    push(broker.address["push"], [*numbered("room/a", range(12)), [b"room/note", b"window open"]])
+    wait_for(lambda: logged(broker.address["control"], "room/note"), what="all of it logged")
+    with reading([sys.executable, "-c", with_addresses(code, broker)], tmp_path) as out:
+        wait_printed(out, "room/a {'n': 2}", "room/note window open")
+        broker.kill()
+        broker.start()
+        push(broker.address["push"], numbered("room/a", range(12, 14)))
+        wait_printed(out, "room/a {'n': 13}")
+        numbers = [f"room/a {{'n': {number}}}" for number in range(2, 14)]
+        assert out.read_text().splitlines() == [*numbers[:10], "room/note window open", *numbers[10:]]
+
+
+def test_a_subscriber_is_told_what_is_missing(broker: Broker, tmp_path: Path) -> None:
+    push(broker.address["push"], numbered("room/a", range(2)))
+    wait_for(lambda: len(logged(broker.address["control"], "room/a")) == 2, what="two events")
+    code = with_addresses(blocks(SUBSCRIBERS, "python")[1], broker)
+    with reading([sys.executable, "-c", code], tmp_path) as out:
+        wait_printed(out, "{'n': 1}")
+        assert out.read_text().startswith("missing ** 0000000000000001.99 ")
+        assert out.read_text().splitlines()[0].endswith(" epoch None")
+
+
+def test_a_subscriber_that_stores_its_position_goes_on_there(broker: Broker, tmp_path: Path) -> None:
+    code = with_addresses(blocks(SUBSCRIBERS, "python")[2], broker)
+    push(broker.address["push"], numbered("room/a", range(2)))
+    wait_for(lambda: len(logged(broker.address["control"], "room/a")) == 2, what="two events")
+    for first in (0, 2, 4):
+        with reading([sys.executable, "-c", code], tmp_path) as out:
+            wait_printed(out, f"{{'n': {first + 1}}}")
+            assert [line.split(" ", 1)[1] for line in out.read_text().splitlines()] == [
+                f"{{'n': {number}}}" for number in (first, first + 1)
+            ]
+            wait_stored(tmp_path / "room.position", logged(broker.address["control"], "room/a")[-1].seq)
+        push(broker.address["push"], numbered("room/a", [first + 2, first + 3]))
+
+
+def wait_stored(file: Path, seq: int) -> None:
+    wait_for(lambda: file.exists() and file.read_text().endswith(f".{seq}"), what=f"{seq} in {file}")
+
+
+def test_a_producer_that_asks_who_watches(broker: Broker, tmp_path: Path) -> None:
+    (code,) = blocks(PRODUCERS, "python", "Work that nobody watches")
+    with reading([sys.executable, "-c", with_addresses(code, broker)], tmp_path):
+        wait_for(lambda: logged(broker.address["control"], "room/temperature"), what="an event")
+
+
+def test_events_on_the_command_line(broker: Broker, tmp_path: Path) -> None:
+    (told,) = [line for line in lines(PRODUCERS, "sh") if line.startswith("penstock pub ")]
+    listening, *_ = [line for line in lines(SUBSCRIBERS, "sh") if line.startswith("penstock sub ")]
+    names = ("ingest", "push", "feed", "control")
+    env = environment({f"PENSTOCK_PRODUCER__{name.upper()}": broker.address[name] for name in names})
+    published = subprocess.run(
+        ["sh", "-c", told], cwd=REPO, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
+    assert re.fullmatch(r"[0-9a-f]{16}\.1\n", published.stdout)
+    out = tmp_path / "sub.out"
+    with (
+        out.open("wb") as to,
+        subprocess.Popen(shlex.split(listening, comments=True), env=env, stdout=to) as sub,
+    ):
+        try:
+            wait_printed(out, 'room/temperature {"celsius": 20.5}')
+        finally:
+            sub.kill()
+
+
+OPERATIONS = {each.__struct_config__.tag for each in get_args(control.AnyRequest)} - PUBLISHING
 
 
 def test_control_answers_what_the_docs_say(published: Broker) -> None:
@@ -247,6 +329,23 @@ def test_control_answers_what_the_docs_say(published: Broker) -> None:
             assert fits(answer, real := ask(request)), f"{request}\n{answer}\n{real}"
 
 
+def test_publishing_is_answered_as_the_docs_say(published: Broker) -> None:
+    said = [json.loads(line) for line in lines(PROTOCOL, "json", "Confirmed publishing")]
+    pairs = list(zip(said[::2], said[1::2], strict=True))
+    assert {request["op"] for request, _ in pairs} == PUBLISHING
+    with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
+        asking.set(zmq.LINGER, 0)
+        asking.set(zmq.RCVTIMEO, int(DEADLINE_S * 1000))
+        asking.connect(published.address["control"])
+        for request, answer in pairs:
+            frames = [json.dumps(request).encode()]
+            if request["op"] != "hello":
+                frames.append(pack_event(b"till", b'{"total": 4.2}', 1) * 2)
+            asking.send_multipart(frames)
+            real = asking.recv_json()
+            assert fits(answer, real), f"{request}\n{answer}\n{real}"
+
+
 @contextmanager
 def talking(gateway: Gateway) -> Iterator[ClientConnection]:
     url = gateway.address["url"].replace("http://", "ws://") + "/ws"
@@ -270,6 +369,9 @@ REQUESTS = [
     '{"subscribe": "other", "id": %d}',
     '{"unsubscribe": "other", "id": %d}',
     '{"ping": 7, "id": %d}',
+    '{"publish": "room/1", "data": 1, "id": %d}',
+    '{"publish": "room/1", "text": "x", "key": "k", "id": %d}',
+    '{"publish": "room/1", "text": "x", "key": "k", "id": %d}',
 ]
 
 
@@ -277,7 +379,8 @@ def test_a_gateway_says_what_the_docs_say_and_nothing_else(tmp_path: Path) -> No
     said = [json.loads(line) for line in lines(PROTOCOL, "json", "What the gateway says")]
     with running_broker(tmp_path, durability="memory") as broker:
         broker.kill()
-        with running_gateway(tmp_path, broker) as gateway, talking(gateway) as socket:
+        room = '["room/**"]'
+        with running_gateway(tmp_path, broker, anonymous_publish=room) as gateway, talking(gateway) as socket:
             real = heard(socket, '"stale": true')
             broker.start()
             real += heard(socket, '"at"')
@@ -332,6 +435,23 @@ def test_the_http_api_answers_what_the_docs_say(published: Broker, gateway: Gate
     for example, (path, status) in zip(said, HTTP, strict=True):
         code, real = get(gateway, path)
         assert (code, fits(example, real)) == (status, True), real
+
+
+POSTS = [
+    ({"Idempotency-Key": "k"}, b"1"),
+    ({"Idempotency-Key": "k"}, b"1"),
+    ({"Content-Type": "application/x-ndjson"}, b"1\n2\n3\n"),
+]
+
+
+def test_publishing_over_http_answers_what_the_docs_say(gateway: Gateway) -> None:
+    said = [json.loads(line) for line in lines(PROTOCOL, "json", "Publishing over HTTP")]
+    url = gateway.address["url"] + "/api/publish/room/1"
+    for example, (headers, body) in zip(said, POSTS, strict=True):
+        request = urllib.request.Request(url, body, headers)
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            real = json.load(answer)
+        assert fits(example, real), real
 
 
 def get(gateway: Gateway, path: str) -> tuple[int, Any]:

@@ -135,7 +135,7 @@ def test_a_gateway_that_is_stopped_asks_its_clients_to_come_back(tmp_path: Path,
         client.subscribe("a")
         assert gateway.stop() == 0
         with pytest.raises(ConnectionClosed):
-            client.read()
+            client.read_until(lambda: False, what="the end")
         assert client.close_code == 1012
 
 

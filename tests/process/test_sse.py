@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broker.wire import Position
+from gateway.stream import RECONNECT_LEAST_S
 from tests.support.log import logged
 from tests.support.processes import REPO, Broker, Gateway, environment
 from tests.support.processes import broker as running_broker
@@ -225,7 +226,9 @@ def test_a_gateway_that_stops_says_so_and_ends_the_stream(tmp_path: Path, broker
         gateway.stop()
         rest = list(iter(opened.read, None))
     assert rest[0].retry is not None
-    assert [found.told for found in rest[1:]] == [{"notice": {"code": "draining"}}]
+    (told,) = [found.told["notice"] for found in rest[1:]]
+    assert told["code"] == "draining"
+    assert rest[0].retry == pytest.approx(1000 * (RECONNECT_LEAST_S + told["come_back_s"]), abs=51)
 
 
 def test_npm_eventsource_reads_awkward_payloads_as_we_do(

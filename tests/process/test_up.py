@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.supervised import Logs, Process, Supervised
+from deploy.up import _until_told
 from tests.support.deployed import Deployed, assert_nothing_left, deployed
-from tests.support.processes import Service
+from tests.support.processes import REPO, Service
 from tests.support.waiting import wait_for
 
 
@@ -106,3 +110,48 @@ def test_a_process_that_fails_is_named_with_its_log_and_nothing_stays(the_set: D
     assert up.wait() == 1
     assert "is not a Penstock log" in up.stderr() and "broker.log" in up.stderr()
     assert the_set.everybody() == []
+
+
+def test_a_process_that_does_not_stay_up_is_told_and_takes_nobody_down(the_set: Deployed) -> None:
+    broken = the_set.folder / "run" / "broken"
+    script = f"test -e {broken} && echo it is broken && exit 1; echo ready demo; exec sleep 600"
+    config = the_set.config.read_text().replace("startretries=30", "startretries=1")
+    the_set.config.write_text(config.replace("command=penstock demo", f"command=sh -c '{script}'"))
+    up = ready(the_set, "--gateways", "1")
+    others = {name: the_set.process(name).pid for name in ("broker", "gateway_00", "system")}
+    broken.touch()
+    os.kill(the_set.process("demo").pid, signal.SIGKILL)
+    wait_for(lambda: "demo does not stay up" in up.stderr(), what=up.stderr)
+    assert "it is broken" in up.stderr() and "demo.log" in up.stderr()
+    answer = the_set.supervisorctl("status", "demo")
+    assert (answer.returncode, answer.stdout.split()[1]) == (3, "FATAL")
+    assert {name: the_set.process(name).pid for name in others} == others
+
+    broken.unlink()
+    assert the_set.supervisorctl("start", "demo").returncode == 0
+    assert the_set.supervisorctl("status").returncode == 0
+
+
+class Failing(Supervised):
+    """Of one process that does not stay up."""
+
+    def processes(self) -> list[Process]:
+        return [Process("demo", "demo", "FATAL", 0, self.logs / "demo.log", "exited too quickly")]
+
+
+@pytest.mark.parametrize(
+    ("ends_on_failure", "code"),
+    [pytest.param(True, 1, id="one is enough"), pytest.param(False, 130, id="others go on")],
+)
+def test_what_a_failure_ends(capsys: pytest.CaptureFixture[str], *, ends_on_failure: bool, code: int) -> None:
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGCHLD, signal.SIGCHLD, signal.SIGINT):
+        told.put(number)
+    supervised = Failing(REPO / "deploy" / "supervisord.conf")
+    with subprocess.Popen(["sleep", "60"]) as supervisord:
+        found = _until_told(
+            supervisord, supervised, Logs(supervised.logs), told, ends_on_failure=ends_on_failure
+        )
+        supervisord.kill()
+    assert found == code
+    assert capsys.readouterr().err.count("demo does not stay up, and is not started again") == 1

@@ -4,20 +4,22 @@
 //   const feed = connect()
 //   feed.subscribe('cpu/**', { history: 100, onEvent: ({ topic, data }) => console.log(topic, data) })
 //
+//   await feed.publish('room/1', { text: 'hello' })
+//
 // This file owns the socket and the timers; what they mean is decided in ./penstock/. One WebSocket
 // carries all subscriptions; it comes back by itself, and each subscription goes on where it was.
 
 import { afterClose, backoffMs } from './penstock/backoff.js'
+import { PublishError } from './penstock/outbox.js'
 import { Session } from './penstock/session.js'
+import { Silence } from './penstock/silence.js'
 import { State, describe } from './penstock/states.js'
 import { call } from './penstock/subscription.js'
 
-export { State, describe }
+export { PublishError, State, describe }
 
 const PROTOCOL = 'penstock.v1'
-const WELCOME_WITHIN_MS = 15_000
-const QUIET_MS = 15_000
-const ANSWER_WITHIN_MS = 10_000
+const WELCOME_WITHIN_MS = 10_000
 const ASK_AGAIN_MS = 2_000
 /** A connection that stood this long was a good one: the next break starts the backoff anew. */
 const GOOD_AFTER_MS = 10_000
@@ -31,6 +33,7 @@ const ABANDONED = { code: 1006, reason: '' }
  * @property {(timer: any) => void} clearTimeout
  * @property {() => number} now  milliseconds on a clock that does not jump
  * @property {() => number} random
+ * @property {() => string} newKey  a text that nobody else has
  * @property {EventTarget | null} network  tells `online` and `offline`
  */
 
@@ -41,8 +44,14 @@ const ours = () => ({
   clearTimeout: timer => globalThis.clearTimeout(timer),
   now: () => performance.now(),
   random: Math.random,
+  newKey,
   network: typeof globalThis.addEventListener === 'function' ? globalThis : null,
 })
+
+/** 128 random bits. crypto.randomUUID is not there on pages that come by http. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('')
+}
 
 /** `/ws` of the page's origin. */
 function ownUrl() {
@@ -65,10 +74,12 @@ export class Penstock {
   /** @type {WebSocket | null} */ #socket = null
   /** @type {any} for the welcome, the silence, the answer or the next try: one at a time */ #timer = null
   /** @type {any} */ #askTimer = null
+  /** @type {any} until what was refused for now is published again */ #publishTimer = null
+  /** @type {any} until the oldest publish is given up */ #giveUpTimer = null
   #session
   #around
   #listeners = new Set()
-  #heardMs = 0
+  /** @type {Silence} of the connection that stands */ #silence
   #welcomeMs = 0
   #attempt = 0
 
@@ -118,6 +129,24 @@ export class Penstock {
     }
   }
 
+  /**
+   * Publish, once: what has no answer yet is sent again after a break, and for a while when it is refused
+   * for now. Several go out in the order of the calls.
+   * @param {string} topic
+   * @param {unknown} data  bytes (an ArrayBuffer, a Uint8Array), or anything that JSON can say
+   * @param {{key?: string}} [options]  key: what is published under a known one is not published again; drawn at
+   *   random if not given
+   * @returns {Promise<import('./penstock/outbox.js').Published>} when it is in the log. Rejects with a
+   *   PublishError that has the `code`; with a TypeError for what cannot be sent
+   */
+  publish(topic, data, { key = this.#around.newKey() } = {}) {
+    return new Promise((resolve, reject) => {
+      if ([State.CLOSED, State.ERROR].includes(this.#state.name)) throw new PublishError('closed', this.stateText)
+      this.#session.outbox.add(topic, data, key, this.#around.now(), { resolve, reject })
+      this.#flush()
+    })
+  }
+
   /** Hear of each change of state, first of the present one. @returns {() => void} stops it */
   onState(listener) {
     this.#listeners.add(listener)
@@ -148,7 +177,7 @@ export class Penstock {
     this.#around.network?.removeEventListener('online', this.#online)
     this.#around.network?.removeEventListener('offline', this.#offline)
     this.#leave()
-    this.#become({ name: State.CLOSED })
+    this.#end({ name: State.CLOSED })
   }
 
   #open() {
@@ -159,7 +188,7 @@ export class Penstock {
       socket = new this.#around.WebSocket(this.url, [PROTOCOL])
     } catch (error) {
       // A URL that is none, or ws: from an https: page: no later try can do better.
-      this.#become({ name: State.ERROR, why: error.message })
+      this.#end({ name: State.ERROR, why: error.message })
       return
     }
     socket.onmessage = ({ data }) => this.#heard(data)
@@ -170,7 +199,7 @@ export class Penstock {
   }
 
   #heard(data) {
-    this.#heardMs = this.#around.now()
+    if (this.#state.name === State.CONNECTED) this.#hearSign()
     if (typeof data === 'string') this.#session.receive(data)
     this.#flush()
     if (this.#session.hasPostponed && !this.#askTimer) {
@@ -183,39 +212,70 @@ export class Penstock {
   }
 
   #welcome() {
-    this.#welcomeMs = this.#heardMs
-    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false, slow: false })
-    this.#watchSilence(QUIET_MS)
+    this.#welcomeMs = this.#around.now()
+    this.#silence = new Silence(this.#welcomeMs)
+    this.#session.wantBeat()
+    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false, slow: false, silentSinceMs: null })
+    this.#look()
   }
 
   #notice(notice) {
     if (!['stale', 'slow'].includes(notice.code) || this.#state.name !== State.CONNECTED) return
     this.#become({ ...this.#state, [notice.code]: notice[notice.code] !== false })
+    if (notice.code === 'stale' && !this.#state.stale) this.#publishAgain()
   }
 
-  #watchSilence(ms) {
+  #hearSign() {
+    if (!this.#silence.heard(this.#around.now())) return
+    if (this.#state.silentSinceMs !== null) this.#become({ ...this.#state, silentSinceMs: null })
+    this.#look()
+  }
+
+  /** A connection can be dead without anybody saying so: look now, and again when there may be more to see. */
+  #look() {
     this.#around.clearTimeout(this.#timer)
-    this.#timer = this.#around.setTimeout(() => {
-      const quietMs = this.#around.now() - this.#heardMs
-      if (quietMs < QUIET_MS) this.#watchSilence(QUIET_MS - quietMs)
-      else this.#probe()
-    }, ms)
-  }
-
-  /** A connection can be dead without anybody saying so: ask, and take silence for an answer. */
-  #probe() {
-    const askedMs = this.#around.now()
-    this.#session.ping(() => {})
+    const nowMs = this.#around.now()
+    const { asks, isSilent, isLost, dueMs } = this.#silence.look(nowMs)
+    if (isLost) return this.#lost(ABANDONED)
+    if (asks) this.#session.ping(() => {})
+    if (isSilent && this.#state.silentSinceMs === null) this.#become({ ...this.#state, silentSinceMs: this.#silence.heardMs })
+    this.#timer = this.#around.setTimeout(() => this.#look(), dueMs - nowMs)
     this.#flush()
-    this.#around.clearTimeout(this.#timer)
-    this.#timer = this.#around.setTimeout(() => {
-      if (this.#heardMs < askedMs) this.#lost(ABANDONED)
-      else this.#watchSilence(QUIET_MS)
-    }, ANSWER_WITHIN_MS)
+  }
+
+  #doubt() {
+    this.#silence.doubt(this.#around.now())
+    this.#look()
   }
 
   #flush() {
     for (const frame of this.#session.takeOutgoing()) this.#socket.send(frame)
+    this.#watchOutbox()
+  }
+
+  #watchOutbox() {
+    const { outbox } = this.#session
+    const { setTimeout, clearTimeout, random, now } = this.#around
+    if (outbox.held && !this.#publishTimer) {
+      this.#publishTimer = setTimeout(() => this.#publishAgain(), backoffMs(outbox.held - 1, random))
+    }
+    if (outbox.size && !this.#giveUpTimer) {
+      this.#giveUpTimer = setTimeout(() => {
+        this.#giveUpTimer = null
+        outbox.expire(now())
+        this.#flush()
+      }, Math.max(0, outbox.untilMs - now()) + 1)
+    } else if (!outbox.size) {
+      clearTimeout(this.#giveUpTimer)
+      this.#giveUpTimer = null
+    }
+  }
+
+  #publishAgain() {
+    this.#around.clearTimeout(this.#publishTimer)
+    this.#publishTimer = null
+    this.#session.outbox.goOn()
+    this.#flush()
   }
 
   /** @param {{code: number, reason: string}} close */
@@ -225,7 +285,7 @@ export class Penstock {
     this.#leave()
     const next = afterClose(close, this.#attempt, random)
     if (!next.comesBack) {
-      this.#become({ name: State.ERROR, why: next.why })
+      this.#end({ name: State.ERROR, why: next.why })
       return
     }
     this.#attempt += 1
@@ -237,13 +297,21 @@ export class Penstock {
   #leave() {
     this.#around.clearTimeout(this.#timer)
     this.#around.clearTimeout(this.#askTimer)
-    this.#askTimer = null
+    this.#around.clearTimeout(this.#publishTimer)
+    this.#askTimer = this.#publishTimer = null
     const socket = this.#socket
     this.#socket = null
     this.#session.broke()
     if (!socket) return
     socket.onmessage = socket.onclose = null
     socket.close()
+  }
+
+  /** No next try is due. */
+  #end(state) {
+    this.#around.clearTimeout(this.#giveUpTimer)
+    this.#become(state)
+    this.#session.outbox.end(this.stateText)
   }
 
   #become(state) {
@@ -254,7 +322,7 @@ export class Penstock {
   // The network is back: perhaps a moment after all clients of this host went away, so not all at once.
   #online = () => {
     // The connection may have died with the network before, or live on as if nothing had been.
-    if (this.#state.name === State.CONNECTED) this.#probe()
+    if (this.#state.name === State.CONNECTED) this.#doubt()
     if (this.#state.name !== State.WAITING) return
     this.#around.clearTimeout(this.#timer)
     this.#timer = this.#around.setTimeout(() => this.#open(), backoffMs(0, this.#around.random))
@@ -262,6 +330,6 @@ export class Penstock {
 
   #offline = () => {
     // No proof: a gateway on this machine is still there. But worth a question.
-    if (this.#state.name === State.CONNECTED) this.#probe()
+    if (this.#state.name === State.CONNECTED) this.#doubt()
   }
 }

@@ -6,9 +6,12 @@
 //   server.breakAll()                              cut all connections, as a killed gateway does
 //   server.closeAll(1012, 'reason')                end them with a code
 //   server.answers = request => [...]              answer subscribes by other objects; null: as usual
+//   server.published                               what clients published, once a key
+//   server.refuses = request => ({code, message})  refuse what they publish; null: log it, as usual
 //   server.begin('e2')                             a new log, as after a restart in memory
 //   server.welcome = '...'                         another position to welcome with than the log's
 //   server.isMute = true                           hear everything, answer nothing
+//   server.beats                                   how often a beat was asked for, which never comes by itself
 //   await server.stop()
 
 import { once } from 'node:events'
@@ -25,10 +28,14 @@ export async function fakeServer() {
 }
 
 class FakeServer {
-  requests = []      // every client message
+  requests = []      // every client message but those that ask for beats
+  beats = 0
+  published = []
+  refuses = () => null
   answers = () => null
   isMute = false
   welcome = null     // another position than the log's
+  #keys = new Map()
   #subscribes = []
   #waiting = []      // [n, resolve]
   #log = []
@@ -105,6 +112,11 @@ class FakeServer {
   }
 
   #hear(socket, request) {
+    if (request.beat) {
+      this.beats += 1
+      if (!this.isMute) socket.send(JSON.stringify({ reply: request.id, ok: {} }))
+      return
+    }
     this.requests.push(request)
     if (!this.isMute) this.#answer(socket, request)
     if (!request.subscribe) return
@@ -112,8 +124,24 @@ class FakeServer {
     this.#waiting = this.#waiting.filter(([n, resolve]) => n >= this.#subscribes.length || resolve(this.#subscribes[n]))
   }
 
+  /** One after the other: what follows one that was not confirmed is not logged. */
+  #publish(socket, id, { publish, follows, key, ...payload }) {
+    const skips = follows !== undefined && follows !== socket.confirmed
+    const error = skips ? { code: 'unavailable', message: 'not confirmed' } : this.refuses({ publish, key, ...payload })
+    socket.confirmed = error ? null : id
+    if (error) return socket.send(JSON.stringify({ reply: id, error }))
+    const repeated = this.#keys.has(key) ? { repeated: true } : {}
+    if (!this.#keys.has(key)) {
+      this.published.push({ topic: publish, ...payload })
+      this.publish(publish, payload.data)
+      this.#keys.set(key, this.position)
+    }
+    return socket.send(JSON.stringify({ reply: id, ok: { position: this.#keys.get(key), ...repeated } }))
+  }
+
   #answer(socket, { id, ...request }) {
     const reply = ok => socket.send(JSON.stringify({ reply: id, ok }))
+    if (request.publish !== undefined) return this.#publish(socket, id, request)
     if (request.ping) return reply({ time: 1_790_000_000.5 })
     if (request.unsubscribe) {
       socket.wanted.delete(request.unsubscribe)

@@ -353,12 +353,36 @@ describe('a feed', { timeout: 20_000 }, () => {
     })
   }
 
-  test('takes silence after a question for the end of the connection', async () => {
+  test('does not call silence a connection, and takes it for the end of one in time', async () => {
     open({ now: () => performance.now() * FASTER })
     await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
     server.isMute = true
-    await seen.until(() => seen.states.at(-1).name === State.WAITING)
+    await seen.until(() => seen.states.at(-1).silentSinceMs)
+    assert.match(feed.stateText, /^No answer for \d+ s$/)
     assert.ok(server.requests.some(({ ping }) => ping))
+    await seen.until(() => seen.states.at(-1).name === State.WAITING)
+  })
+
+  test('is connected again when something comes after all', async () => {
+    open({ now: () => performance.now() * FASTER })
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    server.isMute = true
+    await seen.until(() => seen.states.at(-1).silentSinceMs)
+    server.isMute = false
+    server.broadcast({ beat: true })
+    await seen.until(() => seen.states.at(-1).silentSinceMs === null)
+    assert.equal(feed.stateText, 'Connected: websocket')
+  })
+
+  test('asks each connection for beats', async () => {
+    open()
+    await seen.until(() => seen.states.at(-1).name === State.CONNECTED)
+    assert.notEqual(await feed.ping(), null)
+    assert.equal(server.beats, 1)
+    server.breakAll()
+    await seen.until(() => seen.states.filter(({ name }) => name === State.CONNECTED).length === 2)
+    assert.notEqual(await feed.ping(), null)
+    assert.equal(server.beats, 2)
   })
 
   test('asks again what was refused for now, and tells what was refused for good', async () => {

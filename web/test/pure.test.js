@@ -7,6 +7,7 @@ import { Outcome, classify } from '../public/penstock/order.js'
 import { matcher, overlap } from '../public/penstock/patterns.js'
 import { formatPosition, later, maybePosition } from '../public/penstock/position.js'
 import { Kind, parseFrame } from '../public/penstock/protocol.js'
+import { Silence } from '../public/penstock/silence.js'
 import { State, describe as inWords } from '../public/penstock/states.js'
 
 const E1 = '00000000000000e1'
@@ -81,6 +82,7 @@ describe('parseFrame', () => {
       kind: Kind.GAP, subscription: null,
       gap: { pattern: 'a', after: { epoch: E1, seq: 1 }, before: { epoch: E1, seq: 4 }, cause: 'late', lost: 2 },
     }]],
+    ['a beat', '{"beat":true}', [{ kind: Kind.BEAT }]],
     ['a welcome before the broker was heard', '{"welcome":{"position":null,"gateway":"g"}}', [
       { kind: Kind.WELCOME, position: null, welcome: { position: null, gateway: 'g' } },
     ]],
@@ -106,6 +108,36 @@ describe('coming back', () => {
   test('no delay at all is in the range of full jitter', () => assert.equal(backoffMs(5, () => 0), 0))
 })
 
+describe('silence', () => {
+  /** What the looks find, in short: `look` looks when it is due, `late` so many ms after that, `hear` hears, `doubt` doubts. */
+  const run = steps => {
+    const silence = new Silence(0)
+    const found = []
+    let nowMs = 0
+    let { dueMs } = silence.look(nowMs)
+    for (const [step, ms] of steps) {
+      nowMs = step === 'look' ? dueMs : step === 'late' ? dueMs + ms : ms
+      if (step === 'hear' && !silence.heard(nowMs)) continue
+      if (step === 'doubt') silence.doubt(nowMs)
+      const { asks, isSilent, isLost, dueMs: next } = silence.look(nowMs)
+      dueMs = next
+      found.push(`${nowMs}${asks ? ' asks' : ''}${isLost ? ' lost' : isSilent ? ' silent' : ''}`)
+    }
+    return found
+  }
+  for (const [name, steps, expected] of [
+    ['is asked, told and given up in time', [['look'], ['look'], ['look']], ['4000 asks', '5500 silent', '12000 lost']],
+    ['who says something is not asked', [['hear', 3_000], ['look'], ['look']], ['4000', '7000 asks']],
+    ['an answer ends it', [['look'], ['hear', 4_200], ['look']], ['4000 asks', '4200', '8200 asks']],
+    ['and so it does late', [['look'], ['look'], ['hear', 11_000], ['look']], ['4000 asks', '5500 silent', '11000', '15000 asks']],
+    ['after a doubt it is asked at once', [['doubt', 1_000], ['look'], ['look']], ['1000 asks', '2500 silent', '9000 lost']],
+    ['a doubt asks again', [['look'], ['doubt', 4_500], ['look']], ['4000 asks', '4500 asks', '5500 silent']],
+    ['who stood still asks first', [['late', 3_600_000], ['look'], ['look']], ['3604000 asks', '3605500 silent', '3612000 lost']],
+    ['and again, if it had asked before', [['look'], ['late', 60_000], ['look']], ['4000 asks', '65500 asks', '67000 silent']],
+    ['but where every look is late an answer would have come', [['late', 60_000], ['late', 60_000]], ['64000 asks', '125500 lost']],
+  ]) test(name, () => assert.deepEqual(run(steps), expected))
+})
+
 describe('states in words', () => {
   for (const [state, expected] of [
     [{ name: State.CONNECTING }, 'Connecting...'],
@@ -113,6 +145,7 @@ describe('states in words', () => {
     [{ name: State.CONNECTED, transport: 'websocket', stale: true }, 'Connected: websocket (broker silent)'],
     [{ name: State.CONNECTED, transport: 'websocket', stale: false, slow: true }, 'Connected: websocket (behind)'],
     [{ name: State.CONNECTED, transport: 'sse', stale: true, slow: true }, 'Connected: sse (broker silent)'],
+    [{ name: State.CONNECTED, transport: 'websocket', stale: true, slow: false, silentSinceMs: -4_700 }, 'No answer for 5 s'],
     [{ name: State.WAITING, dueMs: 3_200, attempt: 2 }, 'Reconnecting in 3 s'],
     [{ name: State.ERROR, why: 'forbidden' }, 'Error: forbidden'],
     [{ name: State.CLOSED }, 'Closed'],

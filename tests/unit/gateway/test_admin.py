@@ -11,7 +11,7 @@ from gevent import socket as gsocket
 from gevent.event import Event
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.admin import LAG_MAX_S, TICK_S, Admin, LoopLag
+from gateway.admin import LAG_MAX_S, TICK_S, Admin, Labelled, LoopLag
 from gateway.listener import listen
 
 DEADLINE_S = 5
@@ -21,7 +21,7 @@ class Process:
     """What the admin port tells about; a test changes it."""
 
     def __init__(self) -> None:
-        self.counters: dict[str, float] = {"events_total": 3, "connections": 2}
+        self.counters: dict[str, Any] = {"events_total": 3, "connections": 2}
         self.is_draining = False
         self.now_s = 100.0
         self.lag = LoopLag(lambda: self.now_s)
@@ -93,7 +93,11 @@ def test_metrics_are_what_prometheus_reads(admin: Admin, process: Process) -> No
     assert found["penstock_connections"] == ("gauge", 2)
     assert found["penstock_loop_lag_seconds"] == ("gauge", 0)
     assert found["process_resident_memory_bytes"][1] > 0
-    process.counters["events_total"] = 4
+    by_cause = Labelled(("cause", "where"), {("late", "past"): 5})
+    process.counters |= {"events_total": 4, "refused_total": {"limit": 6}, "gaps_total": by_cause}
+    text = ask(admin, "/metrics")[1]
+    assert 'penstock_refused_total{code="limit"} 6.0' in text.splitlines()
+    assert 'penstock_gaps_total{cause="late",where="past"} 5.0' in text.splitlines()
     assert read_metrics(ask(admin, "/metrics")[1])["penstock_events"] == ("counter", 4)
 
 

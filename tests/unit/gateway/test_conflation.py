@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from broker.gap import Gap
 from gateway.delivery import ALLOWED, LATEST, BadDelivery, Delivery, delivery, in_query
-from gateway.event import Gap
 from gateway.forms import NATIVE, RAW, SSE, Form, native
 from gateway.ring import EVENT_OVERHEAD_BYTES
 from tests.support.events import OTHER_EPOCH, event, position

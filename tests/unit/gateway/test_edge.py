@@ -8,9 +8,10 @@ import logging
 import os
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -22,9 +23,10 @@ from gevent.event import Event
 
 import gateway.edge
 from broker.errors import AddressInUse, BadSetting
+from gateway import plain
 from gateway.arrival import Arrival
 from gateway.edge import EdgeServer
-from gateway.listener import listen
+from gateway.listener import listen, turn_away
 from gateway.lobby import Lobby
 from gateway.plain import Handler
 from gateway.upgrade import Refusal, Upgrade
@@ -285,6 +287,48 @@ def test_a_body_that_nobody_reads_is_no_request(edge: Edge) -> None:
     assert read_answer(client)[0] == 101
 
 
+UNREAD = b"POST /unread HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "more"),
+    [
+        pytest.param(b"Content-Length: 100000", b"x" * 100_000, id="whole"),
+        pytest.param(b"Transfer-Encoding: chunked", b"3e8\r\n" + b"x" * 1_000 + b"\r\n", id="without end"),
+        pytest.param(b"Content-Length: 1000\r\nExpect: 100-continue", b"", id="if it was wanted"),
+    ],
+)
+def test_who_has_more_to_say_than_anybody_hears_has_the_answer_and_goes(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, told: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(plain, "DISCARDED_MAX_BYTES", 50_000)
+    client = edge.connect(UNREAD % told)
+    assert read_answer(client)[2] == b"/unread"
+    with suppress(ConnectionError):  # it may hear of the end as it speaks
+        for _ in range(100):
+            client.sendall(more)
+        assert client.recv(1) == b""
+
+
+def test_a_body_that_does_not_come_to_its_end_is_no_fault_of_ours(
+    edge: Edge, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = edge.connect(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+    client.shutdown(socket.SHUT_WR)
+    assert client.recv(1) == b""
+    assert (edge.server.tally.counts, caplog.records) == ({"cut": 1}, [])
+
+
+def test_a_body_has_its_time_in_all(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "BODY_S", 0.2)
+    client = edge.connect(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    with pytest.raises(ConnectionError), gevent.Timeout(DEADLINE_S):
+        while True:
+            client.sendall(b"x")  # never still
+            gevent.idle()
+    assert edge.server.tally.counts == {"cut": 1}
+
+
 @pytest.mark.parametrize("connection", ["", "Connection: keep-alive\r\n"])
 @pytest.mark.parametrize("path", ["/plain", "/unknown"])
 def test_http_1_0_gets_one_answer_that_ends_with_its_connection(
@@ -504,3 +548,84 @@ def test_listeners_share_a_port_only_when_told() -> None:
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(BadSetting, match=r"HOST: cannot listen on 203\.0\.113\.1:0"):
         listen("203.0.113.1", 0, reuse=False, setting="HOST")
+
+
+def test_who_waits_in_the_queue_is_taken_in_and_nobody_after(edge: Edge) -> None:
+    edge.server.stop_accepting()
+    queued = edge.connect(request())
+    edge.server.leave()
+    assert read_answer(queued)[0] == 101
+    with pytest.raises(ConnectionRefusedError):
+        edge.connect(b"")
+
+
+def test_an_answer_is_the_last_when_we_leave_and_says_so(edge: Edge) -> None:
+    kept = edge.connect(PLAIN)
+    assert "Connection" not in read_answer(kept)[1]
+    edge.server.leave()
+    assert edge.server.let_go() is False  # it may be about to ask
+    kept.sendall(PLAIN)
+    status, headers, body = read_answer(kept)
+    assert (status, headers["Connection"], body) == (200, "close", b"/plain")
+    assert kept.recv(1) == b""
+    assert edge.server.let_go() is True
+
+
+def test_an_upgrade_is_taken_while_we_leave(edge: Edge) -> None:
+    kept = edge.connect(PLAIN)
+    read_answer(kept)
+    edge.server.leave()
+    kept.sendall(request())
+    assert read_answer(kept)[0] == 101
+
+
+def test_who_says_nothing_is_let_go_and_who_has_begun_is_not(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.edge, "QUIET_S", 0.0)
+    kept, new, begun = edge.connect(PLAIN), edge.connect(b""), edge.connect(PLAIN[:9])
+    read_answer(kept)
+    with gevent.Timeout(DEADLINE_S):
+        while edge.server.lobby.count < 2:
+            gevent.sleep(0)
+    edge.server.leave()
+    assert edge.server.let_go() is False
+    assert (kept.recv(1), new.recv(1)) == (b"", b"")
+    begun.sendall(PLAIN[9:])
+    assert read_answer(begun)[2] == b"/plain"
+    with gevent.Timeout(DEADLINE_S):
+        while not edge.server.let_go():
+            gevent.sleep(0)
+
+
+def test_time_in_which_we_stood_still_is_not_held_against_anybody(edge: Edge) -> None:
+    slow = edge.connect(PLAIN[:9])
+    with gevent.Timeout(DEADLINE_S):
+        while not edge.server.lobby.count:
+            gevent.sleep(0)
+    (arrival,) = edge.server._fresh.all()
+    edge.server._fresh.discard(arrival)
+    edge.server._fresh.add(arrival, time.monotonic() - 60)
+    edge.server._ticked_s = time.monotonic() - 60
+    edge.server._tick()
+    slow.sendall(PLAIN[9:])
+    assert read_answer(slow)[0] == 200
+
+
+def test_who_begins_to_connect_finds_another_door() -> None:
+    with closing(listen("127.0.0.1", 0, reuse=True, setting="PORT")) as stays:
+        port = stays.getsockname()[1]
+        leaves = listen("127.0.0.1", port, reuse=True, setting="PORT")
+        turn_away(leaves)
+        with ExitStack() as stack:
+            for _ in range(16):
+                client = stack.enter_context(closing(socket.socket()))
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", port))
+            with pytest.raises(BlockingIOError):
+                leaves.accept()
+            leaves.close()
+            # Half of them try again, after a second.
+            for _ in range(16):
+                gsocket.wait_read(stays.fileno(), timeout=DEADLINE_S)
+                stack.enter_context(closing(stays.accept()[0]))

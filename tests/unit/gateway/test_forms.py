@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.gap import Gap
 from broker.wire import Content
-from gateway.event import Gap
 from gateway.forms import FRAME_BYTES, NATIVE, RAW, cut, gap_object, is_json, native, raw, tagged
 from gateway.frames import binary_frame, text_frame
 from tests.support.events import OTHER_EPOCH, event, position

@@ -32,6 +32,24 @@ def test_origins_are_a_list() -> None:
     assert loaded(origins='["https://a.example"]').origins == ("https://a.example",)
 
 
+def test_as_installed_nobody_may_publish() -> None:
+    assert loaded().anonymous_publish == ()
+    assert loaded(anonymous_publish='["room/**", "a"]').anonymous_publish == ("room/**", "a")
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        pytest.param('["a/**/b"]', "only be the last segment", id="no pattern"),
+        pytest.param('["a", "$broker/**"]', "the system's own", id="the system's own"),
+        pytest.param("room/**", "malformed", id="no list"),
+    ],
+)
+def test_where_everybody_may_publish_is_checked_at_the_start(value: str, named: str) -> None:
+    with pytest.raises(BadSetting, match=f"PENSTOCK_GATEWAY__ANONYMOUS_PUBLISH.*{named}"):
+        loaded(anonymous_publish=value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("port", "65536"), ("port", "-1"), ("number", "x"), ("feed", "localhost:5556"), ("history_max", "2001")],

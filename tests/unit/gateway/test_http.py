@@ -12,13 +12,18 @@ from werkzeug.test import Client, TestResponse
 
 from broker import control
 from broker.errors import ControlError, ControlTimeout
+from broker.topics import Pattern
 from broker.wire import pack_records, pack_stamp
+from gateway import http
 from gateway.http import Api, secured
 from gateway.pages import pages
+from gateway.publishing import Draft, Outcome, Published, Publisher, Refused
 
 EPOCH = 0x9F3C2A7BE1D04C11
 OTHER = "0000000000000001"
 HISTORY_MAX = 500
+PUBLISH_MAX_BYTES = 100
+ALLOWED = "https://pages.example.net"
 
 
 def position(seq: int) -> str:
@@ -41,6 +46,8 @@ class Broker:
         self.asked: list[control.AnyRequest] = []
         self.pages: dict[type, Any] = {}
         self.error: ControlError | None = None
+        self.drafts: list[Draft] = []
+        self.outcome: Outcome = Published(position(7))
 
     def call(self, request: control.AnyRequest, timeout_s: float = 5) -> tuple[Any, bytes]:
         self.asked.append(request)
@@ -49,6 +56,10 @@ class Broker:
         page: tuple[Any, bytes] = self.pages[type(request)]
         return page
 
+    def publish(self, draft: Draft) -> Outcome:
+        self.drafts.append(draft)
+        return self.outcome
+
 
 @pytest.fixture
 def broker() -> Broker:
@@ -56,8 +67,34 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def client(broker: Broker) -> Client:
-    return Client(secured(Api(broker.call, lambda: {"connections": 3}, HISTORY_MAX)))
+def publisher() -> Publisher:
+    """Asks nobody: only for what is decided before."""
+    return Publisher(
+        lambda *_, **__: None,
+        lambda: 0.0,
+        anonymous=[Pattern("room/**")],
+        most=1,
+        payload_max_bytes=PUBLISH_MAX_BYTES,
+        maybe_silence=lambda: None,
+    )
+
+
+@pytest.fixture
+def api(broker: Broker, publisher: Publisher) -> Api:
+    return Api(
+        broker.call,
+        lambda: {"connections": 3},
+        HISTORY_MAX,
+        publisher,
+        broker.publish,
+        publish_max_bytes=PUBLISH_MAX_BYTES,
+        origins=[ALLOWED.upper()],
+    )
+
+
+@pytest.fixture
+def client(api: Api) -> Client:
+    return Client(secured(api))
 
 
 def error_of(response: TestResponse) -> tuple[int, str]:
@@ -168,7 +205,7 @@ def test_status_has_both_sides(broker: Broker, client: Client) -> None:
     broker.pages[control.Status] = (
         control.StatusPage(
             at=head(), version="1", durability="process", uptime_s=1, received=2, logged=2, dropped={},
-            topics=1, log_bytes=9, subscribed=1,
+            confirmed=1, refused={}, topics=1, log_bytes=9, subscribed=1,
         ),
         b"",
     )  # fmt: skip
@@ -237,6 +274,130 @@ def test_other_methods_are_told_what_is_allowed(client: Client) -> None:
     assert "GET" in response.headers["Allow"]
 
 
+# Publishing
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "payloads", "answer"),
+    [
+        pytest.param("application/json", b'{"v": 1.0}', [b'{"v": 1.0}'], {}, id="JSON"),
+        pytest.param("application/x-www-form-urlencoded", b"a=b", [b"a=b"], {}, id="as curl sends it"),
+        pytest.param("", b"", [b""], {}, id="nothing"),
+        pytest.param("application/x-ndjson", b"1\n\n2\n", [b"1", b"2"], {"count": 2}, id="a batch"),
+    ],
+)
+def test_a_post_is_published(
+    broker: Broker, client: Client, kind: str, body: bytes, payloads: list[bytes], answer: dict[str, int]
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    response = client.post("/api/publish/room/ü", data=body, content_type=kind, headers=headers)
+    assert (response.status_code, json.loads(response.data)) == (200, {"position": position(7), **answer})
+    (draft,) = broker.drafts
+    assert (draft.topic, draft.key, [payload for payload, _ in draft.payloads]) == ("room/ü", "k", payloads)
+
+
+def test_a_known_key_is_told(broker: Broker, client: Client) -> None:
+    broker.outcome = Published(position(7), is_repeated=True)
+    response = client.post("/api/publish/room/1", data=b"1")
+    assert json.loads(response.data) == {"position": position(7), "repeated": True}
+
+
+@pytest.mark.parametrize("size", [PUBLISH_MAX_BYTES, PUBLISH_MAX_BYTES + 1])
+@pytest.mark.parametrize("is_chunked", [pytest.param(True, id="chunked"), pytest.param(False, id="whole")])
+def test_a_body_has_a_size(broker: Broker, client: Client, size: int, is_chunked: bool) -> None:
+    told = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    environ = told if is_chunked else {}
+    response = client.post("/api/publish/room/1", data=b"x" * size, environ_overrides=environ)
+    if size == PUBLISH_MAX_BYTES:
+        assert (response.status_code, len(broker.drafts)) == (200, 1)
+    else:
+        assert error_of(response) == (413, "payload_too_large")
+        assert "`publish_max_bytes`" in response.text and broker.drafts == []
+
+
+def test_bodies_have_a_size_in_all(api: Api, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODIES_MAX_BYTES", 50)
+    for _ in range(2):
+        response = client.post("/api/publish/room/1", data=b"x" * 51)
+        assert error_of(response) == (503, "too_many_publishes")
+        assert client.post("/api/publish/room/1", data=b"x" * 50).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "body", "status", "code"),
+    [
+        pytest.param("/api/publish/other", {}, b"1", 403, "forbidden", id="not where everybody may"),
+        pytest.param("/api/publish/$x", {}, b"1", 403, "forbidden", id="the system's own"),
+        pytest.param("/api/publish/room//1", {}, b"1", 400, "bad_topic", id="no topic"),
+        pytest.param("/api/publish/", {}, b"1", 404, "not_found", id="no topic at all"),
+        pytest.param("/api/publish/room/1?key=k", {}, b"1", 400, "bad_parameter", id="a query"),
+        pytest.param("/api/publish/room/1", {"Idempotency-Key": "a b"}, b"1", 400, "bad_key", id="bad key"),
+        pytest.param("/api/publish/room/1", {"Content-Type": "application/json"}, b"{", 400, "bad_payload",
+                     id="no JSON"),
+        pytest.param("/api/publish/room/1", {"Content-Type": "multipart/x"}, b"", 415, "bad_content_type",
+                     id="a form"),
+        pytest.param("/api/publish/other/$", {"Origin": "http://evil.example"}, b"{", 403, "foreign_origin",
+                     id="a foreign page, before all else"),
+    ],
+)  # fmt: skip
+def test_what_is_not_published_is_named_and_counted(
+    broker: Broker,
+    client: Client,
+    publisher: Publisher,
+    url: str,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    code: str,
+) -> None:
+    assert error_of(client.post(url, data=body, headers=headers)) == (status, code)
+    assert broker.drafts == []
+    assert publisher.tally.counts == ({code: 1} if status != 404 else {})
+
+
+def test_a_topic_that_is_not_utf8_is_not_mended(broker: Broker, client: Client) -> None:
+    path = {"PATH_INFO": "/api/publish/room/\xff"}
+    response = client.post("/api/publish/room/x", data=b"1", environ_overrides=path)
+    assert error_of(response) == (400, "bad_topic") and broker.drafts == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "again"), [("unknown", 504, None), ("unavailable", 503, "1"), ("conflict", 409, None)]
+)
+def test_what_the_broker_did_not_confirm_is_told(
+    broker: Broker, client: Client, code: str, status: int, again: str | None
+) -> None:
+    broker.outcome = Refused(code, "why")
+    response = client.post("/api/publish/room/1", data=b"1")
+    assert error_of(response) == (status, code)
+    assert response.headers.get("Retry-After") == again
+
+
+def test_pages_of_listed_origins_may_publish_and_read_what_became_of_it(
+    broker: Broker, client: Client
+) -> None:
+    page = {"Origin": ALLOWED}
+    asked = client.options("/api/publish/room/1", headers=page)
+    assert (asked.status_code, asked.data) == (204, b"")
+    assert "Idempotency-Key" in asked.headers["Access-Control-Allow-Headers"]
+    told = client.post("/api/publish/room/1", data=b"1", headers=page)
+    refused = client.post("/api/publish/other", data=b"1", headers=page)
+    assert (told.status_code, refused.status_code) == (200, 403)
+    assert {each.headers["Access-Control-Allow-Origin"] for each in (asked, told, refused)} == {ALLOWED}
+    assert {each.headers["Vary"] for each in (asked, told, refused)} == {"Origin"}
+
+
+def test_a_foreign_page_is_not_told_that_it_may_ask(client: Client) -> None:
+    response = client.options("/api/publish/room/1", headers={"Origin": "http://evil.example"})
+    assert error_of(response) == (403, "foreign_origin")
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_publishing_takes_a_post(client: Client) -> None:
+    response = client.get("/api/publish/room/1")
+    assert error_of(response) == (405, "bad_method") and "POST" in response.headers["Allow"]
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Path:
     (tmp_path / "public" / "sub").mkdir(parents=True)
@@ -252,8 +413,8 @@ def web(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(web: Path, broker: Broker) -> Client:
-    return Client(secured(pages(Api(broker.call, dict, HISTORY_MAX), web)))
+def site(web: Path, api: Api) -> Client:
+    return Client(secured(pages(api, web)))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from copy import copy
 import pytest
 
 from broker.control import LastPage
+from broker.gap import Gap
 from gateway import hub as hub_module
 from gateway.connection import COMMANDS_MAX
-from gateway.event import Gap
 from gateway.forms import RAW, Form, native
 from gateway.frames import pong_frame, text_frame
-from gateway.past import PAGE_EVENTS
+from gateway.past import PAGE_BYTES, PAGE_EVENTS
 from gateway.ring import EVENT_OVERHEAD_BYTES
 from tests.support.events import OTHER_EPOCH, event, position
 from tests.support.flow import LIMITS, Flow, Socket
@@ -291,6 +291,25 @@ def test_a_long_way_back_is_read_in_pages() -> None:
     flow.flush()
     assert slow.read() == [f"a {seq}" for seq in range(1, 2 * PAGE_EVENTS + 5)]
     assert flow.log.asked == []
+
+
+@pytest.mark.parametrize("is_of_log", [False, True], ids=["from the ring", "from the log"])
+def test_who_takes_a_long_past_at_once_lets_others_have_their_turn(is_of_log: bool) -> None:
+    flow = Flow(ring_bytes=1 if is_of_log else 1 << 30)
+    reader = flow.connect("a", room=1)
+    flow.publish("a")
+    flow.flush()
+    payload = b"x" * PAGE_BYTES
+    flow.publish(*["a"] * 10, payload=payload)
+    flow.flush()
+    heard = [reader.read()]
+    flow.log.answer()
+    heard.append(reader.heard())
+    while flow.later:
+        flow.later.popleft()()
+        heard.append(reader.heard())
+    assert [told for turn in heard for told in turn] == [f"a {seq}" for seq in range(1, 12)]
+    assert max(map(len, heard)) <= 4
 
 
 def test_an_answer_that_the_socket_did_not_take_is_not_cut_by_a_flush() -> None:
@@ -611,6 +630,68 @@ def test_since_from_before_what_the_log_has_is_not_recovered() -> None:
     socket.say(subscribe="a", id=1, since=str(position(1)))
     flow.rest()
     assert socket.heard() == ["welcome at 5", "#1 gap a 1..4 retention", "#1 a 4", "#1 a 5", "reply 1 at 5"]
+
+
+@pytest.mark.parametrize(
+    ("since", "told"),
+    [
+        pytest.param(0, "#1 gap a 0..4 retention lost=3", id="from the very beginning"),
+        pytest.param(1, "#1 gap a 1..4 retention", id="from where nobody counts"),
+    ],
+)
+def test_how_many_are_gone_is_told_where_it_is_certain(since: int, told: str) -> None:
+    flow = Flow()
+    flow.publish(*"aaaaa")
+    flow.log.forget(3)
+    socket = flow.connect()
+    socket.say(subscribe="a", id=1, since=str(position(since)))
+    flow.rest()
+    assert socket.heard()[1] == told
+
+
+def test_who_reads_on_from_a_page_knows_how_many_are_gone_behind_it() -> None:
+    flow = Flow(ring_bytes=3 * EVENT_BYTES)
+    slow = flow.connect("a", room=1)
+    flow.publish(*"aaa")
+    flow.flush()
+    flow.publish(*"aaaa")
+    flow.flush()
+    slow.read(room=250)  # of what it was sent at first, and nothing of the page that it asks for
+    flow.rest()
+    flow.publish(*"aaaaaaaaaa")
+    flow.flush()
+    flow.log.forget(14)
+    assert slow.read() == [f"a {seq}" for seq in range(4, 8)]
+    flow.rest()
+    assert slow.heard() == ["gap a 7..15 retention lost=7", "a 15", "a 16", "a 17"]
+
+
+def test_a_gap_of_the_stream_is_counted_once_and_told_to_each_who_is_concerned() -> None:
+    flow = Flow()
+    flow.connect("a")
+    flow.connect("a", "b")
+    flow.connect("b")
+    flow.connect("a", form=RAW)  # is told of no gap
+    flow.publish("a")
+    flow.publish("a", "a", is_heard=False)
+    flow.publish("b")
+    flow.lose(Gap("a", position(1), position(4), "late", 2))
+    flow.flush()
+    losses = flow.hub.losses
+    assert {cell: count for cell, count in losses.gaps.items() if count} == {("late", "stream"): 1}
+    assert (losses.events["late", "stream"], losses.told["late", "stream"]) == (2, 2)
+
+
+def test_a_gap_of_the_past_is_counted_once_and_told_to_each_who_finds_it() -> None:
+    flow = Flow()
+    flow.publish(*"aaaaa")
+    flow.log.forget(3)
+    for since in (1, 0, 0):
+        flow.connect().say(subscribe="a", id=1, since=str(position(since)))
+        flow.rest()
+    losses = flow.hub.losses
+    assert {cell: count for cell, count in losses.gaps.items() if count} == {("retention", "past"): 1}
+    assert (losses.events["retention", "past"], losses.told["retention", "past"]) == (3, 3)
 
 
 def test_since_beyond_the_log_is_not_recovered() -> None:

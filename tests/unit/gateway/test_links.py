@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -13,14 +14,15 @@ import zmq.green
 from gevent.event import AsyncResult, Event
 
 from broker import control
-from broker.errors import ControlError, ControlTimeout
-from broker.wire import pack_records, pack_stamp
+from broker.errors import ControlError, ControlTimeout, ControlUnsent
+from broker.wire import pack_event, pack_records, pack_stamp
 from gateway.links import IN_FLIGHT_MAX, ControlLink
 
 DEADLINE_S = 5
 HEAD = {"epoch": "0" * 15 + "1", "head": 7, "oldest": 1, "forgotten": 0, "start": 0}
 PAGE = {"at": HEAD, "through": 7}
 STATUS = control.Status(id=0)
+SUBMIT = control.Submit(id=0, key="k")
 REPLAY = control.Replay(id=0, patterns=("a",), after=0)
 
 Answer = Callable[[dict[str, Any]], list[bytes]]
@@ -39,6 +41,7 @@ class FakeBroker:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.events: list[list[bytes]] = []  # what came behind each
         self.answer: Answer = ok(PAGE)
         context: Any = zmq.green.Context.instance()
         self._socket = context.socket(zmq.ROUTER)
@@ -49,8 +52,9 @@ class FakeBroker:
 
     def _serve(self) -> None:
         while True:
-            peer, data = self._socket.recv_multipart()
+            peer, data, *events = self._socket.recv_multipart()
             self.asked.append(json.loads(data))
+            self.events.append(events)
             if frames := self.answer(self.asked[-1]):
                 self._socket.send_multipart([peer, *frames])
 
@@ -91,6 +95,40 @@ def test_a_page_and_its_records_come_back(broker: FakeBroker, link: ControlLink)
     assert broker.asked[0]["op"] == "replay" and broker.asked[0]["patterns"] == ["a"]
 
 
+def test_an_answer_that_came_while_we_stood_still_is_in_time(broker: FakeBroker, link: ControlLink) -> None:
+    heard: AsyncResult = AsyncResult()
+    link.ask(STATUS, lambda page, _: heard.set(page), timeout_s=-1)  # its time is over
+    link._swept_s -= 60
+    link._sweep()
+    assert not heard.ready()
+    link._sweep()
+    assert isinstance(heard.get(), ControlTimeout)
+
+
+def test_events_go_behind_a_request_that_publishes(broker: FakeBroker, link: ControlLink) -> None:
+    broker.answer = ok({"at": HEAD, "position": "9.9", "repeated": True})
+    heard: AsyncResult = AsyncResult()
+    events = pack_event(b"a", b"1", 1)
+    link.ask(SUBMIT, lambda page, _: heard.set(page), events=events)
+    page = heard.get()
+    assert (page.position, page.repeated) == ("9.9", True)
+    assert (broker.asked[0]["op"], broker.asked[0]["key"], broker.events) == ("submit", "k", [[events]])
+
+
+def test_an_immediate_link_sends_nothing_that_would_have_to_wait(broker: FakeBroker) -> None:
+    link = ControlLink(zmq.Context.instance(), "tcp://127.0.0.1:1", is_immediate=True)
+    with pytest.raises(ControlUnsent):
+        link.call(STATUS)
+    link.close()
+    link = ControlLink(zmq.Context.instance(), broker.address, is_immediate=True)
+    while True:
+        with suppress(ControlUnsent):  # until it stands
+            link.call(REPLAY)
+            break
+    assert len(broker.asked) == 1
+    link.close()
+
+
 def test_records_are_read_as_events(broker: FakeBroker, link: ControlLink) -> None:
     stamp = pack_stamp(0, 1, 1, 7, 0, 9)
     broker.answer = ok(PAGE, pack_records([(b"a", stamp, b"payload")]))
@@ -111,7 +149,7 @@ def test_records_that_are_none_are_a_bad_answer(
 ) -> None:
     broker.answer = ok(PAGE, records)
     page, events = read(link)
-    assert (page.code, events) == ("bad_answer", [])
+    assert (page.code, len(events)) == ("bad_answer", 0)
 
 
 def read(link: ControlLink) -> tuple[Any, Any]:
@@ -194,7 +232,7 @@ def test_questions_beyond_the_bound_are_refused_at_once() -> None:
     outcomes: list[Any] = []
     for _ in range(IN_FLIGHT_MAX + 10):
         link.ask(STATUS, lambda page, _: outcomes.append(page))
-    with pytest.raises(ControlError) as caught:
+    with pytest.raises(ControlUnsent) as caught:
         link.call(STATUS)
     assert caught.value.code == "unavailable"
     assert len(outcomes) == 10

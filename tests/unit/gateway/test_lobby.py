@@ -59,6 +59,14 @@ def test_the_late_ones_are_told_once_and_oldest_first() -> None:
     assert (waiting.all(), waiting.oldest(), len(waiting)) == (["d"], "d", 1)
 
 
+def test_those_that_wait_since_then_are_told_and_wait_on() -> None:
+    waiting: Waiting[str] = Waiting(10)
+    for now_s, thing in enumerate("abc"):
+        waiting.add(thing, now_s)
+    assert [waiting.since(then_s) for then_s in (-1, 0, 1.5, 9)] == [[], ["a"], ["a", "b"], ["a", "b", "c"]]
+    assert waiting.all() == ["a", "b", "c"]
+
+
 def test_whoever_begins_anew_has_its_whole_time() -> None:
     waiting: Waiting[str] = Waiting(10)
     waiting.add("a", 0)

@@ -21,11 +21,11 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway.event import Event
 from gateway.interest import Interest, Want
-from gateway.links import events_of
-from gateway.log import RETRY_S, TELL_MAX, BrokerLog
+from gateway.log import AHEAD_S, RETRY_S, TELL_MAX, BrokerLog
 from gateway.past import Past
+from gateway.records import Records
 from gateway.stretches import NEAR_SEQS
-from tests.support.events import EPOCH, OTHER_EPOCH, event, head
+from tests.support.events import EPOCH, OTHER_EPOCH, event, head, records
 from tests.support.logs import Bench, bench, put
 
 PAGE = 10  # events in a page of the played broker
@@ -38,7 +38,7 @@ class Around:
         self.now_s = 100.0
         self.epoch = EPOCH
         self.wakes = 0
-        self.asked: deque[tuple[Any, Callable[[Any, Sequence[Event]], None]]] = deque()
+        self.asked: deque[tuple[Any, Callable[[Any, Records], None]]] = deque()
         self.count = 0
         self.later: deque[Callable[[], None]] = deque()
         self.waiting: list[tuple[float, Callable[[], None]]] = []
@@ -60,7 +60,7 @@ class Around:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def by(self, name: str) -> Callable[[Any, Sequence[Event]], None]:
+    def by(self, name: str) -> Callable[[Any, Records], None]:
         """Who asks."""
         return lambda page, events: self.heard.append((name, page, [each.seq for each in events]))
 
@@ -69,10 +69,10 @@ class Around:
         request, done = self.asked.popleft()
         through = min(request.after + PAGE, head_seq)
         events = [event("a", seq, seq - 1) for seq in range(request.after + 1, through + 1)]
-        done(ReplayPage(at=head(head_seq, epoch=epoch), through=through), events)
+        done(ReplayPage(at=head(head_seq, epoch=epoch), through=through), records(events))
 
     def fail(self, code: str = "timeout") -> None:
-        self.asked.popleft()[1](ControlError(code, "m"), ())
+        self.asked.popleft()[1](ControlError(code, "m"), Records())
 
     def turn(self) -> None:
         for _ in range(len(self.later)):
@@ -118,6 +118,49 @@ def test_a_page_serves_who_asks_later_without_a_read_and_not_before_the_call_ret
     assert (on.count, on.wakes) == (1, 2)
 
 
+def test_the_next_page_is_read_ahead_and_serves_who_comes_there(on: Around) -> None:
+    on.log.replay(["a"], 0, 99, on.by("one"))
+    on.answer(99)
+    on.log.ahead(["a"], PAGE)
+    on.log.ahead(["a"], PAGE)  # as another reader of the same does
+    assert on.count == 2
+    on.log.replay(["a"], PAGE, 99, on.by("two"))
+    on.answer(99)
+    on.log.ahead(["a"], PAGE)
+    on.log.replay(["a"], PAGE, 99, on.by("three"))
+    assert on.count == 2
+    assert on.rest()[1:] == [("two", list(range(11, 21))), ("three", list(range(11, 21)))]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "place", "wait_s"),
+    [
+        pytest.param(["a"], PAGE, AHEAD_S, id="who took long for the page before"),
+        pytest.param(["a"], PAGE - 1, 0, id="in the middle of a page"),
+        pytest.param(["a"], 2 * PAGE, 0, id="where none ends"),
+        pytest.param(["b"], PAGE, 0, id="other patterns"),
+    ],
+)
+def test_nothing_else_is_read_ahead(on: Around, patterns: list[str], place: int, wait_s: float) -> None:
+    on.log.replay(["a"], 0, 99, on.by("one"))
+    on.answer(99)
+    on.now_s += wait_s
+    on.log.ahead(patterns, place)
+    assert on.count == 1
+
+
+def test_what_fails_ahead_is_asked_again_by_who_comes_there(on: Around) -> None:
+    on.log.replay(["a"], 0, 99, on.by("one"))
+    on.answer(99)
+    on.log.ahead(["a"], PAGE)
+    on.fail()
+    for _, call in on.waiting:
+        call()
+    on.log.replay(["a"], PAGE, 99, on.by("two"))
+    on.answer(99)
+    assert on.rest()[1] == ("two", list(range(11, 21)))
+
+
 def test_other_questions_are_reads_of_their_own(on: Around) -> None:
     on.log.replay(["a"], 3, 9, on.by("one"))
     on.log.replay(["b"], 3, 9, on.by("two"))
@@ -132,7 +175,7 @@ def test_the_last_events_are_shared_while_they_are_under_way(on: Around) -> None
     for name in ("one", "two"):
         on.log.last(["a"], 3, 9, on.by(name))
     assert on.count == 1
-    on.asked.popleft()[1](control.LastPage(at=head(9)), [event("a", 9, 8)])
+    on.asked.popleft()[1](control.LastPage(at=head(9)), records([event("a", 9, 8)]))
     assert on.rest() == [("one", [9]), ("two", [9])]
     on.log.last(["a"], 3, 9, on.by("three"))
     assert on.count == 2
@@ -233,7 +276,7 @@ class TestStalled:
     @pytest.fixture
     def broker(self, tmp_path: Path) -> Iterator[Bench]:
         with bench(tmp_path, durability="memory") as made:
-            for _ in range(75):
+            for _ in range(74):
                 put(made.log, *(["a", "b", "c/d"] * 40), payload=b"x" * 200)
             yield made
 
@@ -263,9 +306,9 @@ class TestStalled:
                 if published < 20:
                     published += 1
                     put(broker.log, "a")
-                frame, *records = answers.answer(control.encode(request))
+                frame, data = answers.answer(request)
                 page = msgspec.json.decode(control.decode_answer(frame).ok, type=ReplayPage)
-                done(page, list(events_of(records[0])))
+                done(page, Records(data))
             if chance.random() < 0.3:
                 on.turn()
         return on.count, found
@@ -276,7 +319,7 @@ class TestStalled:
         alone, (all_events,) = self.read_all(broker, [0], seed)
         reads, found = self.read_all(broker, [0] * 100, seed)
         assert all(events[:end] == all_events[:end] == list(range(1, end + 1)) for events in found)
-        assert reads == alone == 5
+        assert reads == alone == 9
 
     @pytest.mark.parametrize("seed", range(3))
     def test_a_hundred_that_come_back_near_each_other_cost_few(self, broker: Bench, seed: int) -> None:

@@ -7,11 +7,14 @@ import json
 import pytest
 
 from broker.topics import Pattern
+from broker.wire import Content
 from gateway.delivery import LATEST, Delivery
 from gateway.protocol import (
     COMMANDS_PER_FRAME,
+    Beat,
     Command,
     Ping,
+    Publish,
     Refusal,
     Subscribe,
     Unsubscribe,
@@ -19,9 +22,11 @@ from gateway.protocol import (
     commands,
     notice,
     ok,
+    outcome,
     refused,
     welcome,
 )
+from gateway.publishing import Draft, Published, Refused
 from tests.support.events import position
 
 HISTORY_MAX = 500
@@ -57,11 +62,43 @@ def asked(text: str) -> list[Command]:
         ('{"unsubscribe": "cpu/**", "id": 5}', Unsubscribe(5, Pattern("cpu/**"))),
         ('{"ping": 7, "id": 6}', Ping(6)),
         ('{"ping": null}', Ping(None)),
+        ('{"beat": true, "id": 8}', Beat(8, True)),
+        ('{"beat": false, "id": 9}', Beat(9, False)),
         (' {"ping" : {} , "id":6}\r', Ping(6)),
     ],
 )  # fmt: skip
 def test_well_formed_commands(text: str, command: Command) -> None:
     assert asked(text) == [command]
+
+
+@pytest.mark.parametrize(
+    ("payload", "meant"),
+    [
+        pytest.param('"data": {"v": 1}', (b'{"v": 1}', Content.JSON), id="JSON"),
+        pytest.param('"data":\t[1.50, 1e2,  12345678901234567890123 ]',
+                     (b"[1.50, 1e2,  12345678901234567890123 ]", Content.JSON), id="numbers, as they are"),
+        pytest.param('"data": "\\u00fc\u00fc"', ('"\\u00fcü"'.encode(), Content.JSON),
+                     id="a string, as it is written"),
+        pytest.param('"data": null', (b"null", Content.JSON), id="null"),
+        pytest.param('"data": {"data": 1, "publish": "b"}', (b'{"data": 1, "publish": "b"}', Content.JSON),
+                     id="names of ours in it"),
+        pytest.param('"d\\u0061ta": 1', (b"1", Content.JSON), id="a name that is escaped"),
+        pytest.param('"data": ' + "[" * 64 + "]" * 64, (b"[" * 64 + b"]" * 64, Content.JSON), id="deep"),
+        pytest.param('"text": "\\u00fc\\n"', ("ü\n".encode(), Content.TEXT), id="text"),
+        pytest.param('"text": ""', (b"", Content.TEXT), id="no text"),
+        pytest.param('"base64": "//4="', (b"\xff\xfe", Content.BINARY), id="bytes"),
+        pytest.param('"base64": ""', (b"", Content.BINARY), id="no bytes"),
+    ],
+)  # fmt: skip
+def test_what_is_published(payload: str, meant: tuple[bytes, Content]) -> None:
+    assert asked(f'{{"publish": "a/b", {payload}, "id": 3}}') == [Publish(3, Draft("a/b", [meant]))]
+
+
+def test_a_publish_may_have_a_key_and_follow_another() -> None:
+    (command,) = asked('{"publish": "a", "data": 1, "key": "k", "id": 3, "follows": 2}')
+    assert command == Publish(3, Draft("a", [(b"1", Content.JSON)], "k"), follows=2)
+    (command,) = asked('{"publish": "a", "data": 1, "key": null, "id": 3, "follows": null}')
+    assert command == Publish(3, Draft("a", [(b"1", Content.JSON)]))
 
 
 @pytest.mark.parametrize(
@@ -99,6 +136,8 @@ def test_well_formed_commands(text: str, command: Command) -> None:
                      "subscribe: unknown field 'hystory'", id="misspelt field"),
         pytest.param('{"unsubscribe": "a", "id": 1, "history": 1}', 1, "bad_request",
                      "unsubscribe: unknown field 'history'", id="a field of another verb"),
+        pytest.param('{"beat": 3, "id": 1}', 1, "bad_request", "beat: want true or false", id="beat of 3"),
+        pytest.param('{"beat": true}', None, "bad_request", "beat: id is missing", id="beat without an id"),
         pytest.param('{"ping": 1, "pong": 1}', None, "bad_request", "ping: unknown field 'pong'",
                      id="ping with more"),
         pytest.param('{"subscribe": 7, "id": 1}', 1, "bad_pattern", "subscribe: want a pattern as a string",
@@ -145,7 +184,36 @@ def test_well_formed_commands(text: str, command: Command) -> None:
                      "delivery: want", id="a rate and more"),
         pytest.param('{"subscribe": "a", "id": 1, "delivery": null}', 1, "bad_request",
                      "delivery: want", id="a delivery of null"),
-        pytest.param('{"publish": "a", "data": {}, "id": 3}', 3, "forbidden", "publishing", id="publish"),
+        pytest.param('{"publish": "a", "data": 1}', None, "bad_request", "publish: id is missing",
+                     id="publish without id"),
+        pytest.param('{"publish": "a", "id": 3}', 3, "bad_request", "exactly one of data, text, base64",
+                     id="publish of nothing"),
+        pytest.param('{"publish": "a", "data": 1, "text": "x", "id": 3}', 3, "bad_request", "exactly one of",
+                     id="publish of two things"),
+        pytest.param('{"publish": 7, "data": 1, "id": 3}', 3, "bad_topic", "as a string", id="no topic"),
+        pytest.param('{"publish": "a/*", "data": 1, "id": 3}', 3, "bad_topic", "'*' belongs to patterns",
+                     id="publish to a pattern"),
+        pytest.param('{"publish": "' + "x" * 999 + '", "data": 1, "id": 3}', 3, "bad_topic", "999 bytes",
+                     id="a long topic"),
+        pytest.param('{"publish": "a", "data": 1, "key": "", "id": 3}', 3, "bad_request", "key: want",
+                     id="an empty key"),
+        pytest.param('{"publish": "a", "data": 1, "key": "a b", "id": 3}', 3, "bad_request", "key: want",
+                     id="a key with a space"),
+        pytest.param('{"publish": "a", "data": 1, "key": 7, "id": 3}', 3, "bad_request", "key: want",
+                     id="a key that is a number"),
+        pytest.param('{"publish": "a", "data": 1, "follows": -1, "id": 3}', 3, "bad_request", "follows: want",
+                     id="follows no id"),
+        pytest.param('{"publish": "a", "data": 1, "history": 1, "id": 3}', 3, "bad_request",
+                     "publish: unknown field 'history'", id="publish with more"),
+        pytest.param('{"publish": "a", "data": ' + "[" * 65 + "]" * 65 + ', "id": 3}', 3, "bad_payload",
+                     "data: deeper than 64", id="data too deep"),
+        pytest.param('{"publish": "a", "text": 7, "id": 3}', 3, "bad_request", "text: want a string",
+                     id="text that is none"),
+        pytest.param('{"publish": "a", "base64": "//4", "id": 3}', 3, "bad_payload", "base64:",
+                     id="base64 in part"),
+        pytest.param('{"publish": "a", "base64": "ü", "id": 3}', 3, "bad_payload", "base64:", id="no base64"),
+        pytest.param('{"publish": "a", "base64": [], "id": 3}', 3, "bad_request", "base64: want a string",
+                     id="base64 in a list"),
         pytest.param('{"token": "x", "id": 4}', 4, "forbidden", "no tokens", id="token"),
     ],
 )  # fmt: skip
@@ -204,6 +272,9 @@ def test_a_refusal_does_not_send_back_what_it_refuses(text: str) -> None:
             welcome(position(7), "00", {"history": 5}),
             {"welcome": {"position": str(position(7)), "gateway": "00", "limits": {"history": 5}}},
         ),
+        (outcome(3, Published("9.9")), {"reply": 3, "ok": {"position": "9.9"}}),
+        (outcome(3, Published("9.9", True)), {"reply": 3, "ok": {"position": "9.9", "repeated": True}}),
+        (outcome(3, Refused("unknown", "why")), {"reply": 3, "error": {"code": "unknown", "message": "why"}}),
         (at(position(7)), {"at": "9f3c2a7be1d04c11.7"}),
         (notice("stale", stale=True), {"notice": {"code": "stale", "stale": True}}),
     ],

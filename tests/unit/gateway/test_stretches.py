@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from broker.control import Newest, NewestPage, Replay, ReplayPage
+from gateway import forms
 from gateway.event import Event
 from gateway.stretches import KEPT_S, NEAR_SEQS, Asker, Move, Stretch, Stretches, Subject
-from tests.support.events import EPOCH, OTHER_EPOCH, event, head
+from tests.support.events import EPOCH, OTHER_EPOCH, event, head, records
 
 SUBJECT = Subject(Replay, EPOCH, ("a",))
 NOW_S = 100.0
@@ -34,7 +35,7 @@ def stretch(
         event("a", seq, seq - 1, payload=payload)
         for seq in (range(after + 1, through + 1) if seqs is None else seqs)
     ]
-    return Stretch(after, ReplayPage(at=head(1_000, epoch=epoch), through=through, **fields), events)
+    return Stretch(after, ReplayPage(at=head(1_000, epoch=epoch), through=through, **fields), records(events))
 
 
 def seqs(events: Sequence[Event]) -> list[int]:
@@ -76,7 +77,7 @@ class TestPart:
         [
             pytest.param(10, 2_000, [("a", 12, 3), ("b", 900, 7)], id="all"),
             pytest.param(12, 2_000, [("b", 900, 7)], id="nothing of it is lacking beyond"),
-            pytest.param(11, 500, [("a", 12, 3), ("b", 500, 7)], id="only so far"),
+            pytest.param(11, 500, [("a", 12, 3), ("b", 500, 0)], id="only so far"),
         ],
     )
     def test_holes(self, after: int, upto: int, holes: list[tuple[str, int, int]]) -> None:
@@ -85,13 +86,15 @@ class TestPart:
         assert page.holes == holes
 
     def test_newest_values_beyond_upto_are_left_out(self) -> None:
-        events = [event("a", 12, 3), event("b", 18)]
+        events = records([event("a", 12, 3), event("b", 18)])
         page, found = Stretch(10, NewestPage(at=head(20), through=20), events).part(11, 15)
         assert (page.through, seqs(found)) == (15, [12])
 
-    def test_who_reads_all_of_it_holds_no_list_of_their_own(self) -> None:
+    def test_what_is_made_of_an_event_is_shared_by_all_who_read_it(self) -> None:
         whole = stretch(10, 20)
-        assert whole.part(10, 2_000)[1] is whole.part(10, 30)[1] is whole.events
+        (_, one), (_, two) = whole.part(10, 2_000), whole.part(13, 17)
+        assert one[5] is two[2]
+        assert forms.natives(one)[5] is forms.natives(two)[2]
 
 
 class TestRoute:

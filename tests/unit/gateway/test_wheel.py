@@ -11,8 +11,8 @@ import pytest
 
 from gateway import frames
 from gateway.forms import NATIVE
-from gateway.frames import close_frame
-from gateway.peer import PING, Peer
+from gateway.frames import close_frame, text_frame
+from gateway.peer import BEAT, PING, Peer
 from gateway.wheel import TICKS, Wheel
 from tests.support.flow import Flow
 
@@ -26,6 +26,10 @@ class Counted:
 
     def look(self) -> None:
         self.looks += 1
+
+    @property
+    def is_over(self) -> bool:
+        return self.looks > 0
 
 
 def turn(wheel: Wheel, times: int = 1) -> None:
@@ -59,9 +63,9 @@ def test_a_tick_looks_at_a_part() -> None:
 @pytest.mark.parametrize(
     ("seconds", "turn_s", "looks"),
     [
-        pytest.param({}, 5.0, (14, 5, 4, 6), id="as installed"),
+        pytest.param({}, 3.0, (24, 9, 7, 10), id="as installed"),
         pytest.param({"stall_s": 2}, 0.5, (4, 50, 40, 60), id="the shortest gives the pace"),
-        pytest.param({"stall_s": 90, "ping_timeout_s": 60}, 5.0, (18, 5, 12, 6), id="never slower than that"),
+        pytest.param({"stall_s": 90, "ping_timeout_s": 60}, 3.0, (30, 9, 20, 10), id="never slower"),
     ],
 )
 def test_deadlines_are_counted_in_looks(
@@ -218,3 +222,48 @@ def test_one_that_sends_too_much_is_closed(line: Line) -> None:
     line.peer.receive_bytes(few * 3)
     assert line.read_to_end() == close_frame(frames.POLICY, "too many messages")
     assert line.flow.hub.counts["flooding"] == 1
+
+
+def test_one_that_asked_for_beats_hears_one_each_turn(line: Line) -> None:
+    line.look()
+    for number, (wish, beats) in enumerate([("true", BEAT), ("false", b"")]):
+        line.peer.receive(f'{{"beat":{wish},"id":{number}}}')
+        assert line.read() == text_frame(b'{"reply":%d,"ok":{}}' % number)
+        line.look(2)
+        line.peer.interpose(PING)
+        assert line.read() == beats * 2 + PING
+
+
+def test_one_that_waits_for_the_log_hears_them_too(line: Line) -> None:
+    line.peer.receive('{"beat":true,"id":1}\n{"subscribe":"b","id":2,"history":3}')
+    assert line.read() == text_frame(b'{"reply":1,"ok":{}}')
+    turn(line.wheel)
+    assert line.read() == BEAT
+    line.flow.rest()
+    assert b'{"reply":2,' in line.read()
+
+
+def test_a_beat_that_a_socket_takes_a_part_of_is_sent_whole(pipe: Line) -> None:
+    pipe.peer.receive('{"beat":true,"id":1}')
+    pipe.read()
+    taken = iter([3])
+    write = pipe.peer.write
+    pipe.peer.__class__ = type("Stuck", (Peer,), {"__slots__": (), "write": lambda _, data: next(taken, 0)})
+    pipe.look()
+    assert pipe.peer.cohort is None  # or a flush would write into the middle of it
+    pipe.peer.__class__ = Peer
+    write(BEAT[:3])
+    pipe.peer.pump()
+    assert pipe.read() == BEAT
+
+
+def test_who_has_what_we_said_last_need_not_be_waited_for(pipe: Line) -> None:
+    assert not pipe.wheel.is_over and not pipe.wheel.is_empty
+    pipe.peer.send_away(1.5)
+    assert not pipe.wheel.is_over  # a pipe holds it until it is read
+    notice = b'{"notice":{"code":"draining","come_back_s":1.5}}'
+    assert pipe.read_to_end() == text_frame(notice) + close_frame(1012, "draining, come back in 1.5 s")
+    assert pipe.wheel.is_over and not pipe.wheel.is_empty
+    pipe.far.close()
+    pipe.peer._gone()
+    assert pipe.wheel.is_empty

@@ -5,7 +5,7 @@ import { matcher } from '../penstock/patterns.js'
 import { Board } from './board.js'
 import { ServerClock } from './clock.js'
 import { compact, counted, latency } from './format.js'
-import { Lag, SILENT_S, lagInWords } from './lag.js'
+import { Lag, lagInWords } from './lag.js'
 import { remember, remembered } from './memory.js'
 import { Pace } from './pace.js'
 import { showState } from './pill.js'
@@ -15,7 +15,7 @@ import { Topic } from './topic.js'
 import { View } from './view.js'
 
 const HISTORY = 200
-const PING_EVERY_MS = 5_000
+const PING_EVERY_MS = 20_000
 const HEADER_EVERY_MS = 500
 const GAP_SHOWN_MS = 60_000
 const LATENCY_MS = 10_000
@@ -34,7 +34,6 @@ const feed = connect()
 
 /** What comes is of now: the past that was asked for has been delivered. */
 let isLive = false
-let heardMs = -Infinity
 let stop = follow({ history: HISTORY })
 
 /** Everything that happens, or as much of it as the pace is. @param {{history?: number, since?: string}} past */
@@ -44,7 +43,7 @@ function follow(past) {
     ...past,
     delivery,
     onEvent(event) {
-      heardMs = now()
+      const heardMs = now()
       if (isLive && clock.errorS(heardMs) < Infinity) lag.add(nowS() - event.time, heardMs)
       const topic = board.topic(event.topic, name => new Topic(name))
       const count = topic ? topic.take(event, isSpared) : 1
@@ -72,7 +71,7 @@ function follow(past) {
 /** Ask for less while everything is too much. */
 function keepPace() {
   // Silence is no reason for less: who comes back after it wants what it missed. But it is none for more.
-  const isBehind = isLate() || feed.state.slow || (pace.isSpared && silentS() >= SILENT_S)
+  const isBehind = isLate() || feed.state.slow || (pace.isSpared && isSilent())
   if (!isLive || !pace.turn(isBehind, now())) return
   const since = feed.position
   stop()
@@ -92,19 +91,17 @@ function fetchQuiet() {
 }
 
 let isConnected = false
-/** When the gateway was asked what it has not answered yet. @type {number | null} */
-let askedMs = null
 showState(byId('state'), byId('retry'), feed, () => lagInWords({
   behindS: isLive && isLate() ? lag.ageS(0.5, now()) : null,
   isSpared: pace.isSpared,
-  silentS: silentS(),
 }, feed.stateText))
 feed.onState(state => {
   byId('stale').hidden = !state.stale
   byId('loading').hidden = board.isSettled || state.stale === true
   if (state.name !== State.CONNECTED) isLive = false
+  const wasConnected = isConnected
   isConnected = state.name === State.CONNECTED
-  if (isConnected) measureClock()
+  if (isConnected && !wasConnected) measureClock()
   writeHeader()
 })
 followTheme(byId('theme'), () => board.restyle())
@@ -113,14 +110,12 @@ function isLate() {
   return lag.isBehind(now(), clock.errorS(now()))
 }
 
-function silentS() {
-  return askedMs === null ? 0 : (now() - Math.max(askedMs, heardMs)) / 1000
+function isSilent() {
+  return typeof feed.state.silentSinceMs === 'number'
 }
 
 async function measureClock() {
-  askedMs ??= now()
   const answer = await feed.ping()
-  askedMs = null
   if (answer) clock.add(answer, now())
 }
 setInterval(measureClock, PING_EVERY_MS)

@@ -6,7 +6,6 @@ const WINDOW_MS = 2_000
 const BEHIND_S = 2
 /** Once behind, it is so until the age is clearly less: a text that flickers says nothing. */
 const CAUGHT_UP_S = 1
-export const SILENT_S = 3
 
 export class Lag {
   #ages = new Float64Array(KEPT)
@@ -51,11 +50,9 @@ export class Lag {
  * @param {object} found
  * @param {number | null} found.behindS  age of what comes, null if that is as it should be
  * @param {boolean} found.isSpared       not every event is asked for
- * @param {number} found.silentS         since a question that has no answer yet
  * @param {string} connected             the words for the connection itself
  */
-export function lagInWords({ behindS, isSpared, silentS }, connected) {
-  if (silentS >= SILENT_S) return `No answer for ${Math.floor(silentS)} s`
+export function lagInWords({ behindS, isSpared }, connected) {
   if (behindS !== null) return `Behind by ${behindS.toFixed(1)} s - ${isSpared ? 'skipping' : 'catching up'}`
   return isSpared ? `${connected} - skipping` : null
 }

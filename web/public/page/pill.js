@@ -18,10 +18,11 @@ const REWRITE_MS = 1_000
 export function showState(pill, retry, feed, lag) {
   const text = pill.querySelector('[data-part="text"]')
   const write = () => {
-    const { name, stale, slow } = feed.state
-    const lagging = name === State.CONNECTED && !stale ? lag() : null
-    pill.dataset.state = stale ? 'stale' : lagging || slow ? 'lagging' : name
-    pill.dataset.shape = stale || lagging || slow ? 'triangle' : SHAPES[name]
+    const { name, stale, slow, silentSinceMs } = feed.state
+    const isSilent = typeof silentSinceMs === 'number'
+    const lagging = name === State.CONNECTED && !stale && !isSilent ? lag() : null
+    pill.dataset.state = isSilent ? 'silent' : stale ? 'stale' : lagging || slow ? 'lagging' : name
+    pill.dataset.shape = isSilent || stale || lagging || slow ? 'triangle' : SHAPES[name]
     retry.hidden = name !== State.WAITING
     const words = lagging ?? feed.stateText
     // A text that stays the same must not be announced again.

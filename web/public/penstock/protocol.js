@@ -33,11 +33,12 @@ import { maybePosition } from './position.js'
  *   | {kind: 'at', position: Position}
  *   | {kind: 'gap', subscription: number | null, gap: Gap}
  *   | {kind: 'notice', notice: {code: string}}
+ *   | {kind: 'beat'}
  *   | {kind: 'unknown', fault: string}} Message
  */
 
 export const Kind = Object.freeze({
-  WELCOME: 'welcome', REPLY: 'reply', EVENT: 'event', AT: 'at', GAP: 'gap', NOTICE: 'notice', UNKNOWN: 'unknown',
+  WELCOME: 'welcome', REPLY: 'reply', EVENT: 'event', AT: 'at', GAP: 'gap', NOTICE: 'notice', BEAT: 'beat', UNKNOWN: 'unknown',
 })
 
 /**
@@ -68,6 +69,7 @@ function parseObject(line) {
   if (object.at !== undefined) return readAt(object)
   if (object.gap) return readGap(object.gap, subscription)
   if (typeof object.notice?.code === 'string') return { kind: Kind.NOTICE, notice: object.notice }
+  if (object.beat) return { kind: Kind.BEAT }
   if (object.welcome) {
     return { kind: Kind.WELCOME, position: maybePosition(object.welcome.position), welcome: object.welcome }
   }

@@ -1,7 +1,9 @@
-// All subscriptions of one feed, over any number of connections: what to send, and whose is what
-// arrives. No socket, no DOM, no timer: the shell hands in frames and sends what `takeOutgoing` gives.
+// All subscriptions of one feed, and what it publishes, over any number of connections: what to send, and
+// whose is what arrives. No socket, no DOM, no timer: the shell hands in frames and sends what
+// `takeOutgoing` gives.
 
 import { fullest, isSame } from './delivery.js'
+import { Outbox } from './outbox.js'
 import { NO_EPOCH, formatPosition, later, maybePosition } from './position.js'
 import { Kind, parseFrame } from './protocol.js'
 import { Phase, Subscription, call } from './subscription.js'
@@ -9,6 +11,7 @@ import { Phase, Subscription, call } from './subscription.js'
 /** Errors that say "not now" rather than "never". */
 const PASSING = new Set(['unavailable', 'timeout', 'busy'])
 const MOST_ROUTES = 10_000
+const MESSAGE_BYTES = 64 << 10
 
 export class Session {
   /** @type {Set<Subscription>} */ #subscriptions = new Set()
@@ -19,6 +22,7 @@ export class Session {
    * wanted in full; each subscription that is not keeps a place of its own */ #position = null
   /** @type {string | null} */ #epoch = null
   /** @type {object[]} */ #outgoing = []
+  #messageBytes = MESSAGE_BYTES
   #lastId = 0
   #isWelcome = false
 
@@ -28,6 +32,7 @@ export class Session {
    */
   constructor(handlers = {}) {
     this.handlers = handlers
+    this.outbox = new Outbox()
   }
 
   /** From where all subscriptions could go on without missing anything, as text for `since`; null before
@@ -62,6 +67,11 @@ export class Session {
     this.#outgoing.push({ ping: id, id })
   }
 
+  /** Have the server say something now and then. */
+  wantBeat() {
+    this.#outgoing.push({ beat: true, id: ++this.#lastId })
+  }
+
   askAgain() {
     for (const subscription of this.#subscriptions) {
       if (subscription.phase === Phase.IDLE) this.#ask(subscription)
@@ -70,7 +80,8 @@ export class Session {
 
   /** @returns {string[]} frames to send, in order */
   takeOutgoing() {
-    return this.#outgoing.splice(0).map(object => JSON.stringify(object))
+    const publishes = this.#isWelcome ? this.outbox.takeOutgoing(() => ++this.#lastId, this.#messageBytes) : []
+    return [...this.#outgoing.splice(0).map(object => JSON.stringify(object)), ...publishes]
   }
 
   /** @param {string} frame */
@@ -82,6 +93,7 @@ export class Session {
   broke() {
     for (const subscription of this.#subscriptions) subscription.leave(this.#position)
     for (const done of this.#pings.values()) call(done, null)
+    this.outbox.broke()
     this.#pings.clear()
     this.#asked.clear()
     this.#outgoing.length = 0
@@ -97,6 +109,7 @@ export class Session {
       case Kind.GAP: return this.#gap(message)
       case Kind.NOTICE: return call(this.handlers.onNotice, message.notice)
       case Kind.WELCOME: return this.#welcome(message)
+      case Kind.BEAT: return   // that it came is all there is to it
       default: return call(this.handlers.onFault, message.fault)
     }
   }
@@ -105,6 +118,7 @@ export class Session {
     // Not a place to go on from: nothing has been asked for yet. But it names the log, if one is known.
     this.#epoch = position && position.epoch !== NO_EPOCH ? position.epoch : null
     this.#isWelcome = true
+    this.#messageBytes = welcome.limits?.message_bytes ?? MESSAGE_BYTES
     call(this.handlers.onWelcome, welcome)
     this.askAgain()
   }
@@ -130,6 +144,8 @@ export class Session {
   }
 
   #reply({ id, ok, error }) {
+    // Where an event of ours stands says nothing of how far we have come.
+    if (this.outbox.answered(id, ok, error)) return
     const pinged = this.#pings.get(id)
     const subscription = this.#asked.get(id)
     this.#pings.delete(id)

@@ -14,6 +14,8 @@ export const State = Object.freeze({
  * @property {string} [transport] when connected
  * @property {boolean} [stale]   when connected: the gateway does not hear the broker
  * @property {boolean} [slow]    when connected: it has more for us than we take
+ * @property {number | null} [silentSinceMs] when connected: nothing came since that moment on the feed's own clock,
+ *   though it was asked for; null while it answers
  * @property {number} [dueMs]    when waiting: moment of the next try, on the feed's own clock
  * @property {number} [attempt]  when waiting: 1 for the first
  * @property {string} [why]      on an error
@@ -26,7 +28,9 @@ export const State = Object.freeze({
 export function describe(state, nowMs) {
   switch (state.name) {
     case State.CONNECTING: return 'Connecting...'
-    case State.CONNECTED: return `Connected: ${state.transport}${reserve(state)}`
+    case State.CONNECTED:
+      if (typeof state.silentSinceMs === 'number') return `No answer for ${Math.floor((nowMs - state.silentSinceMs) / 1000)} s`
+      return `Connected: ${state.transport}${reserve(state)}`
     case State.WAITING: return `Reconnecting in ${Math.max(0, Math.ceil((state.dueMs - nowMs) / 1000))} s`
     case State.ERROR: return `Error: ${state.why}`
     default: return 'Closed'
