@@ -14,21 +14,29 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up test lint types test-web test-python chromium bench peers pins clean
+.PHONY: help up restart rolling test lint types test-web test-python chromium bench peers pins clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make up      install what is missing, run everything, print the URL (Ctrl-C stops it)'
-	@echo 'make test    install what tests need, then lint, types and all tests'
-	@echo 'make lint    ruff alone'
-	@echo 'make types   mypy alone'
-	@echo 'make bench   speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
-	@echo 'make peers   install these others, for the bench alone'
-	@echo 'make pins    resolve requirements/*.in again (exact versions, with hashes)'
-	@echo 'make clean   remove what was installed, built and logged; the event log run/penstock.log.db stays'
+	@echo 'make up       install what is missing, run everything, print the URL (Ctrl-C stops it)'
+	@echo 'make restart  restart what runs, one process after the other; clients miss nothing'
+	@echo 'make rolling  restart a set under load so, and look whether anything was missed'
+	@echo 'make test     install what tests need, then lint, types and all tests'
+	@echo 'make lint     ruff alone'
+	@echo 'make types    mypy alone'
+	@echo 'make bench    speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
+	@echo 'make peers    install these others, for the bench alone'
+	@echo 'make pins     resolve requirements/*.in again (exact versions, with hashes)'
+	@echo 'make clean    remove what was installed, built and logged; the event log run/penstock.log.db stays'
 
 up: .venv/runtime web/node_modules/.runtime
 	@exec env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/penstock up
+
+restart: .venv/runtime
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/penstock restart
+
+rolling: .venv/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/process/test_rolling.py
 
 test: lint types chromium test-web test-python
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from broker.errors import BadSetting, ControlTimeout, PenstockError
 from deploy.load.errors import Unreachable
+
+if TYPE_CHECKING:
+    from broker.verify import Report
 
 EXIT_FAILURE, EXIT_UNREACHABLE, EXIT_BAD_SETTINGS, EXIT_INTERRUPTED = 1, 69, 78, 130
 
@@ -38,7 +44,13 @@ def cli() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where supervisord.conf is, with the folder run beside it.  [default: deploy]",
 )
-def up(gateways: int | None, demo: bool, folder: Path | None) -> None:
+@click.option(
+    "--end-on-failure",
+    "ends_on_failure",
+    is_flag=True,
+    help="End when a process does not stay up: in a container.",
+)
+def up(gateways: int | None, demo: bool, folder: Path | None, ends_on_failure: bool) -> None:
     """Run everything in the foreground; print the URL when ready.
 
     Ctrl-C stops all of it, a second one at once.
@@ -49,7 +61,33 @@ def up(gateways: int | None, demo: bool, folder: Path | None) -> None:
     """
     from deploy import up as deployed
 
-    sys.exit(deployed.up((folder or deployed.FOLDER).resolve(), gateways, demo))
+    place = (folder or deployed.FOLDER).resolve()
+    sys.exit(deployed.up(place, gateways, demo, ends_on_failure=ends_on_failure))
+
+
+@cli.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="supervisord's, of the set.  [default: deploy/supervisord.conf]",
+)
+def restart(names: tuple[str, ...], config: Path | None) -> None:
+    """Restart what runs, one process after the other.
+
+    Each is told to stop, started anew, and ready before the next one is touched: clients go to another
+    gateway meanwhile and miss nothing. It ends with the first one that does not come back.
+
+    \b
+    Example:
+      penstock restart                      all of the set
+      penstock restart gateway              its gateways
+      penstock restart gateway_01 --config deploy/gateways.conf
+    """
+    from deploy.restart import restart as anew
+    from deploy.up import FOLDER
+
+    anew((config or FOLDER / "supervisord.conf").resolve(), names)
 
 
 @cli.command()
@@ -130,6 +168,161 @@ def lines(topic: str) -> None:
     from producer.lines import main
 
     sys.exit(main(["--topic", topic]))
+
+
+@cli.command()
+@click.argument("topic")
+@click.argument("data", default="-")
+@click.option("--wait", metavar="SECONDS", help="For the confirmation.  [default: 5]")
+@click.option("--control", metavar="ADDRESS", help="The broker's control.  [default: tcp://127.0.0.1:5557]")
+def pub(topic: str, data: str, **flags: str | None) -> None:
+    """Publish one event, confirmed.
+
+    Prints its position once it is in the log. DATA is JSON, or else text; - is standard input, all of it.
+    Exit code 69 if the broker has not confirmed it in time.
+
+    \b
+    Example:
+      penstock pub room/temperature '{"celsius": 20.5}'
+      penstock pub room/picture - < picture.png
+    """
+    from producer.pub import main
+
+    given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    sys.exit(main([*given, "--", topic, data]))
+
+
+@cli.command()
+@click.argument("patterns", metavar="PATTERN...", nargs=-1, required=True)
+@click.option("--history", metavar="N", help="The newest N events of each topic first.  [default: 0]")
+@click.option("--since", metavar="POSITION", help="Everything after this position first.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a line, gaps among them.")
+@click.option("--count", metavar="N", help="End after N events.")
+@click.option("--feed", metavar="ADDRESS", help="The broker's feed.  [default: tcp://127.0.0.1:5556]")
+@click.option("--control", metavar="ADDRESS", help="The broker's control.  [default: tcp://127.0.0.1:5557]")
+def sub(patterns: tuple[str, ...], is_json: bool, **flags: str | None) -> None:
+    """Print events as they come, one a line.
+
+    What a broken link or a restart of the broker kept back comes in its place. What cannot be had any more
+    is told on stderr, with --json in its place among the events. A broker that is not there is waited for.
+
+    \b
+    Example:
+      penstock sub 'room/**' --history 10
+      penstock sub graph --json --count 1
+    """
+    from producer.sub import main
+
+    given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    sys.exit(main([*given, *(["--json"] if is_json else []), "--", *patterns]))
+
+
+@cli.group("log")
+def log_tools() -> None:
+    """Check, back up and restore the broker's log.
+
+    \b
+    Example:
+      penstock log verify
+      penstock log backup /backups/penstock.db
+      penstock log restore /backups/penstock.db --force
+    """
+
+
+def _with_log(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--log",
+        "path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The log.  [default: the broker's setting]",
+    )(command)
+
+
+@log_tools.command("verify")
+@click.argument("path", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
+def log_verify(path: Path | None, is_json: bool) -> None:
+    """Read all of a log or a backup, and say what is damaged.
+
+    Also while a broker runs on it. Exits with 0 if it is sound, with 1 if it is not.
+
+    \b
+    Example:
+      penstock log verify
+      penstock log verify /backups/penstock.db --json
+    """
+    from broker.verify import verify
+
+    with _progress("verify") as progress:
+        report = verify(path or _log_path(), progress)
+    _say(report, is_json)
+    sys.exit(0 if report.is_sound else EXIT_FAILURE)
+
+
+@log_tools.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@_with_log
+@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
+def log_backup(file: Path, path: Path | None, is_json: bool) -> None:
+    """Copy the log as it is now to FILE, also while a broker runs.
+
+    FILE is whole and checked when it is there. Exits with 1 if there is damage, which is copied as it is.
+
+    \b
+    Example:
+      penstock log backup /backups/penstock-$(date +%F).db
+    """
+    from broker.backup import backup
+
+    with _progress("backup") as progress:
+        report = backup(path or _log_path(), file, progress)
+    _say(report, is_json)
+    sys.exit(0 if report.is_sound else EXIT_FAILURE)
+
+
+@log_tools.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@_with_log
+@click.option("--force", "is_forced", is_flag=True, help="Over a log that is there; from a damaged backup.")
+@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
+def log_restore(file: Path, path: Path | None, is_forced: bool, is_json: bool) -> None:
+    """Put a backup where the broker opens its log. The broker must be stopped.
+
+    A log that is there is kept, as <log>.before-restore. The broker begins a new epoch, and clients are
+    told so.
+
+    \b
+    Example:
+      penstock log restore /backups/penstock.db --force
+    """
+    from broker.backup import restore
+
+    _say(restore(path or _log_path(), file, is_forced=is_forced), is_json)
+
+
+def _log_path() -> Path:
+    """Where the broker that is started here has its log. Raises BadSetting."""
+    from broker.settings import BrokerSettings, load
+
+    return Path(load(BrokerSettings, "broker", env=os.environ).log)
+
+
+def _say(report: Report, is_json: bool) -> None:
+    import msgspec
+
+    if is_json:
+        shown = {"sound": report.is_sound, **msgspec.structs.asdict(report)}
+        click.echo(msgspec.json.format(msgspec.json.encode(shown)))
+    else:
+        click.echo("\n".join(report.lines()))
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal."""
+    is_shown = sys.stderr.isatty()
+    with click.progressbar(length=1_000, label=label, file=sys.stderr, hidden=not is_shown) as bar:
+        yield lambda done, of: bar.update(done * 1_000 // max(of, 1) - bar.pos)
 
 
 PARTS = ("fanout", "latency", "idle")

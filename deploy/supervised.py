@@ -6,6 +6,7 @@ import http.client
 import urllib.error
 import urllib.request
 from configparser import RawConfigParser
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Process:
     """One process of the set, as supervisord sees it."""
 
     name: str
+    group: str
     state: str  # STARTING, RUNNING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL, UNKNOWN
     pid: int  # 0 while it does not run
     log: Path
@@ -52,6 +54,7 @@ class Supervised:
         return [
             Process(
                 name=info["name"],
+                group=info["group"],
                 state=info["statename"],
                 pid=info["pid"],
                 log=Path(info["stdout_logfile"]).resolve(),
@@ -60,15 +63,40 @@ class Supervised:
             for info in self._ask("getAllProcessInfo") or []
         ]
 
+    def in_order(self) -> list[Process]:
+        """Those that are not meant to stand still, in the order in which they are started."""
+        ranks = {
+            (info["group"], info["name"]): (info["group_prio"], info["process_prio"])
+            for info in self._ask("getAllConfigInfo") or []
+        }
+        running = [process for process in self.processes() if process.state != "STOPPED"]
+        return sorted(
+            running, key=lambda process: (ranks.get((process.group, process.name), ()), process.name)
+        )
+
+    def stop(self, process: Process) -> None:
+        """Returns when it has ended; at once if it does not run. Raises OSError if supervisord is gone."""
+        with suppress(Fault):
+            self._call("stopProcess", f"{process.group}:{process.name}")
+
+    def start(self, process: Process) -> None:
+        """Returns when it runs, to supervisord, or has failed to. Raises OSError if supervisord is gone."""
+        with suppress(Fault):
+            self._call("startProcess", f"{process.group}:{process.name}")
+
     def _ask(self, method: str) -> Any:
+        try:
+            return self._call(method)
+        except (OSError, http.client.HTTPException, Fault):
+            return None
+
+    def _call(self, method: str, *args: str) -> Any:
         # A new connection each time: it is asked a few times a second for a few seconds.
         proxy: Any = ServerProxy(
             "http://localhost", transport=SupervisorTransport(serverurl=f"unix://{self.socket}")
         )
         try:
-            return getattr(proxy.supervisor, method)()
-        except (OSError, http.client.HTTPException, Fault):
-            return None
+            return getattr(proxy.supervisor, method)(*args)
         finally:
             proxy("close")()
 
@@ -95,6 +123,20 @@ class Logs:
     def maybe_ready(self, path: Path) -> dict[str, str] | None:
         """The addresses in the process's newest ready line, None while it has not said one."""
         return next(filter(None, map(maybe_addresses, reversed(self.lines(path)))), None)
+
+
+def maybe_ready(process: Process, logs: Logs) -> dict[str, str] | None:
+    """Its addresses, once it has said that it is ready and says so on /readyz, where it has that."""
+    addresses = logs.maybe_ready(process.log)
+    if addresses is None or ("admin" in addresses and not is_ready(addresses["admin"])):
+        return None
+    return addresses
+
+
+def last_words(process: Process, logs: Logs) -> str:
+    """Why it does not run, as far as anybody has said."""
+    said = [line.strip() for line in logs.lines(process.log) if line.strip()]
+    return f"{said[-1] if said else process.why}\n  its log: {process.log}"
 
 
 def maybe_addresses(line: str) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ import psutil
 
 from deploy.parent import end_with_parent
 from deploy.ports import check_free
-from deploy.supervised import Logs, Process, Supervised, is_ready
+from deploy.supervised import Logs, Supervised, last_words, maybe_ready
 
 FOLDER = Path(__file__).resolve().parent
 READY_S = 60.0
@@ -27,11 +27,16 @@ class CannotStart(Exception):
     """The set did not come up; the text says what failed and where to look."""
 
 
-def up(folder: Path = FOLDER, gateways: int | None = None, demo: bool = True) -> int:
+def up(
+    folder: Path = FOLDER, gateways: int | None = None, demo: bool = True, *, ends_on_failure: bool = False
+) -> int:
     """Runs the set that `folder`/supervisord.conf describes until it is told to stop.
 
     Its logs and its socket lie in `run`, beside `folder`. Returns the exit code: 0 stopped by SIGTERM
     or by supervisorctl, 1 something failed, 130 interrupted.
+
+    Args:
+        ends_on_failure: also when supervisord has given up on one process of it.
 
     Raises:
         AddressInUse, BadSetting: before anything was started.
@@ -52,7 +57,7 @@ def up(folder: Path = FOLDER, gateways: int | None = None, demo: bool = True) ->
     supervisord = _start(config)
     try:
         if (code := _until_ready(supervisord, supervised, logs, told)) is None:
-            code = _until_told(supervisord, told)
+            code = _until_told(supervisord, supervised, logs, told, ends_on_failure=ends_on_failure)
     except CannotStart as error:
         _say(str(error))
         code = 1
@@ -101,10 +106,8 @@ def _until_ready(
         processes = supervised.processes()
         for process in processes:
             if process.has_failed:
-                raise CannotStart(_failure(process, logs))
-            if process.name in ready or (addresses := logs.maybe_ready(process.log)) is None:
-                continue
-            if "admin" not in addresses or is_ready(addresses["admin"]):
+                raise CannotStart(f"{process.name} failed: {last_words(process, logs)}")
+            if process.name not in ready and (addresses := maybe_ready(process, logs)):
                 ready[process.name] = addresses
         if processes and all(process.name in ready for process in processes):
             urls = [addresses["url"] for addresses in ready.values() if "url" in addresses]
@@ -118,17 +121,25 @@ def _until_ready(
             return code
 
 
-def _failure(process: Process, logs: Logs) -> str:
-    said = [line.strip() for line in logs.lines(process.log) if line.strip()]
-    why = said[-1] if said else process.why
-    return f"{process.name} failed: {why}\n  its log: {process.log}"
-
-
-def _until_told(supervisord: subprocess.Popen[bytes], told: queue.SimpleQueue[int]) -> int:
-    """The exit code, once a signal came or supervisord ended by itself."""
+def _until_told(
+    supervisord: subprocess.Popen[bytes],
+    supervised: Supervised,
+    logs: Logs,
+    told: queue.SimpleQueue[int],
+    *,
+    ends_on_failure: bool,
+) -> int:
+    """The exit code, once a signal came or supervisord ended. What it gives up on meanwhile is told."""
+    failed: set[str] = set()
     while supervisord.poll() is None:
         if (code := _maybe_told(told, 1.0)) is not None:
             return code
+        now = {process.name: process for process in supervised.processes() if process.state == "FATAL"}
+        for name in now.keys() - failed:
+            _say(f"{name} does not stay up, and is not started again: {last_words(now[name], logs)}")
+        failed = set(now)
+        if failed and ends_on_failure:
+            return 1
     if supervisord.returncode:
         _say(f"supervisord ended with {supervisord.returncode}")
     return 1 if supervisord.returncode else 0

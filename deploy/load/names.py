@@ -11,6 +11,7 @@ CPU, CPU_WITH_BROKER = "CPU a delivery", "CPU a delivery with the broker's"
 SHARE, DELIVERED, P50, P99 = "of a core", "delivered", "p50", "p99"
 A_SEND, INTERVAL = "deliveries a send", "between flushes"
 MEMORY, CPU_CONNECT, CPU_SUBSCRIBE = "memory each", "CPU a connect", "CPU a subscribe"
+CONFIRMED, CPU_EVENT = "confirmed", "CPU an event"
 
 
 def streamed(clients: int, rate: int) -> str:

@@ -19,19 +19,29 @@ from deploy.load.loads import Found, Opening
 from deploy.load.names import FANOUT_CLIENTS, FANOUT_RATES, IDLE_CONNECTIONS
 from deploy.load.stage import Rounds
 from tests.bench.comparison import Run, compare, summary, table
+from tests.bench.confirmed import JETSTREAM, confirmed
 from tests.bench.ingest import ingest
 from tests.bench.ours import FLOOR, NAME, penstock, python_floor
 from tests.bench.peers import PEERS
 from tests.bench.peers.peer import LeftOut
+from tests.bench.replay import replay
 from tests.bench.targets import TARGETS
 from tests.bench.topics import topics
 
 TOPIC = "bench"
-BENCHES = ("fanout", "latency", "idle", "topics", "ingest")
+BENCHES = ("fanout", "latency", "idle", "topics", "ingest", "confirmed", "replay")
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
 # Seconds that a bench takes of a server where nothing else runs, in full and with --quick.
-ABOUT_S = {"fanout": (40, 18), "latency": (20, 12), "idle": (9, 4), "topics": (45, 30), "ingest": (10, 6)}
+ABOUT_S = {
+    "fanout": (40, 18),
+    "latency": (20, 12),
+    "idle": (9, 4),
+    "topics": (45, 30),
+    "ingest": (32, 15),
+    "confirmed": (22, 10),
+    "replay": (60, 30),
+}
 TIME_S = 12 * 60.0  # where everything is slower: what has not begun by then is left out
 
 Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
@@ -55,15 +65,21 @@ def finding(*, is_quick: bool) -> Finding:
         elif bench == "topics":
             yield from topics(opening, TOPIC, rounds)
         elif bench == "ingest":
-            yield ingest(2.0 if is_quick else 5.0)
+            yield from ingest(rounds)
+        elif bench == "confirmed":
+            yield from confirmed(server, rounds)
+        elif bench == "replay":
+            yield replay(rounds)
 
     return found_by
 
 
 def is_of(bench: str, server: str) -> bool:
     """Whether the bench is for that server."""
-    if bench == "ingest":
+    if bench in ("ingest", "replay"):
         return server == NAME
+    if bench == "confirmed":
+        return server in (NAME, JETSTREAM)
     return server in WITH_TOPICS if bench == "topics" else bench == "fanout" or server != FLOOR
 
 

@@ -18,11 +18,11 @@ NAME, FLOOR = "penstock", "floor"
 
 
 @contextmanager
-def penstock() -> Iterator[Server]:
-    """A broker, a gateway and a producer."""
+def penstock(**settings: object) -> Iterator[Server]:
+    """A broker with these settings, a gateway and a producer."""
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        processes.broker(Path(folder)) as broker,
+        processes.broker(Path(folder), **settings) as broker,
         processes.gateway(Path(folder), broker) as gateway,
         program("deploy.load.stream", broker.address["push"]) as producer,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.load.names import (
+    CONFIRMED,
     CPU,
     CPU_CONNECT,
     DELIVERED,
@@ -20,7 +21,9 @@ from deploy.load.names import (
 from tests.bench import topics
 from tests.bench.comparison import Target
 
-INGEST, TAKEN_IN = "one producer, durable at `process`", "taken in"
+TAKEN_IN, REPLAYED = "taken in", "replayed"
+P99_MEANWHILE = "p99 of a live topic meanwhile"
+REPLAYED_EVENTS = 1_000_000
 
 _LATENCY = streamed(LATENCY_CLIENTS, LATENCY_RATE)
 _IDLE = idling(IDLE_CONNECTIONS)
@@ -28,6 +31,18 @@ _IDLE = idling(IDLE_CONNECTIONS)
 
 def _fanout(rate: int) -> str:
     return streamed(FANOUT_CLIENTS, rate)
+
+
+def taken_in(durability: str) -> str:
+    return f"one producer, `{durability}`"
+
+
+def confirmed_at(durability: str) -> str:
+    return f"one producer, confirmed, `{durability}`"
+
+
+def replayed(events: int) -> str:
+    return f"{events:,} events to one client"
 
 
 TARGETS = (
@@ -42,5 +57,8 @@ TARGETS = (
     Target("idle", _IDLE, MEMORY, at_most=1_200),
     Target("idle", _IDLE, CPU_CONNECT, at_most=200),
     Target("topics", topics.LOAD, CPU, at_most=8),
-    Target("ingest", INGEST, TAKEN_IN, at_least=60_000),
+    Target("ingest", taken_in("process"), TAKEN_IN, at_least=100_000),
+    Target("ingest", taken_in("memory"), TAKEN_IN, at_least=150_000),
+    Target("confirmed", confirmed_at("process"), CONFIRMED, "nats", at_least=1),
+    Target("replay", replayed(REPLAYED_EVENTS), REPLAYED, at_least=200_000),
 )

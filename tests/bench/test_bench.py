@@ -19,20 +19,27 @@ from deploy.load.browsers import Connect, Done
 from deploy.load.errors import Failed
 from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
-from deploy.load.names import CPU, CPU_WITH_BROKER, MEMORY
+from deploy.load.names import CONFIRMED, CPU, CPU_WITH_BROKER, MEMORY
 from deploy.load.payload import PAYLOAD_BYTES, ending, payload, spread, stamped
 from deploy.load.program import program
 from deploy.load.server import Processes
-from deploy.load.stage import staged
+from deploy.load.stage import Rounds, staged
 from deploy.load.stream import Publish, Published
+from gateway.frames import text_frame
 from tests.bench import __main__ as bench
 from tests.bench import topics
 from tests.bench.comparison import Run, Target, compare, summary, table
+from tests.bench.confirmed_producer import Confirm, Confirmed
 from tests.bench.ours import penstock, python_floor
+from tests.bench.peers.jetstream_producer import Occurrences
 from tests.bench.peers.peer import LeftOut
+from tests.bench.replay import OLD, TOPICS, measure, replay
+from tests.bench.replay_reader import Messages
 from tests.bench.tables import tables
+from tests.bench.targets import P99_MEANWHILE, REPLAYED
 from tests.bench.topics_crowd import Follow
 from tests.support import processes
+from tests.support.log import status
 from tests.support.processes import REPO, environment
 
 PORTION = payload(1, 10) + b"}\x81\x7e\x00\x99" + payload(2, 20)
@@ -118,6 +125,53 @@ def test_events_spread_evenly_over_topics(count: int) -> None:
     assert max(each.values()) <= 20
 
 
+FRAMES = (
+    text_frame(b'{"welcome":{}}') + text_frame(b'{"a":1}\n{"b":2}\n{"c":3}') + text_frame(b"x" * 70_000)
+    + text_frame(b"\n".join([b'{"d":4}'] * 100)) + text_frame(b'{"reply":1}')
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1_000, 65_536, len(FRAMES)])
+def test_objects_are_counted_wherever_a_read_cuts_them(step: int) -> None:
+    messages = Messages()
+    short = []
+    for at in range(0, len(FRAMES), step):
+        messages.feed(bytearray(FRAMES[at : at + step]) + b"\n\n", len(FRAMES[at : at + step]))
+        short.append(messages.maybe_short)
+    assert (messages.objects, messages.size) == (1 + 3 + 1 + 100 + 1, len(FRAMES))
+    assert messages.maybe_short == b'{"reply":1}'
+    assert step > 7 or b'{"welcome":{}}' in short
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 6, 7, 100])
+def test_a_word_is_counted_wherever_a_read_cuts_it(step: int) -> None:
+    data, found = b'{"seq":1}{"seq":2}"seq{"seq":"seq":' * 3, Occurrences(b'"seq":')
+    for at in range(0, len(data), step):
+        found.feed(data[at : at + step])
+    assert found.count == data.count(b'"seq":') == 12
+
+
+def test_a_replay_is_measured_and_whatever_it_lacks_is_noticed() -> None:
+    found = {each.name: each.value for each in replay(Rounds(1, 0.2), events=3_000)}
+    assert found[REPLAYED] and found[P99_MEANWHILE] and found["CPU of the gateway an event"]
+    with penstock() as server, staged(server, "live", clients=1) as stage:
+        server.publish(Publish(OLD, 1, 10, rate=1_000, topics=TOPICS))
+        stage.load(5, rate=1_000)
+        with pytest.raises(AssertionError, match="events=10"):
+            measure(server, stage, 11, 0.01)
+
+
+def test_what_is_confirmed_is_in_the_log(tmp_path: Path) -> None:
+    with (
+        processes.broker(tmp_path) as broker,
+        program("tests.bench.confirmed_producer", broker.address["control"]) as producer,
+    ):
+        confirmed = producer.ask(Confirm(topics=3, seconds=0.2), Confirmed)
+        logged = status(broker.address["control"])
+    assert confirmed.count and logged.logged == confirmed.count + 1  # with the one by which the link is known
+    assert logged.topics == 3
+
+
 def figure(server: str, value: float | None, *, name: str = CPU, why: str = "") -> Figure:
     return Figure(bench="fanout", load="20/s", server=server, name=name, unit="µs", value=value, why=why)
 
@@ -154,6 +208,22 @@ def test_ours_is_set_beside_theirs(figures: list[Figure], told: str) -> None:
     assert head.split() == ["fanout", "20/s:", *CPU.split()]
     assert " ".join(said.split()) == told
     assert ("1 MISSED" in summary(compared)) == told.endswith("MISSED")
+
+
+@pytest.mark.parametrize(
+    ("ours", "told"),
+    [
+        pytest.param(150.0, "to nats 1.5 at least 1", id="held"),
+        pytest.param(90.0, "to nats 0.9 at least 1 MISSED", id="missed"),
+    ],
+)
+def test_of_some_things_more_is_better(ours: float, told: str) -> None:
+    def rate(server: str, value: float) -> Figure:
+        return Figure(bench="confirmed", load="x", server=server, name=CONFIRMED, unit="", value=value)
+
+    target = Target("confirmed", "x", CONFIRMED, "nats", at_least=1)
+    _, said = table(compare([rate("penstock", ours), rate("nats", 100.0)], [target], {}, own="penstock"))
+    assert " ".join(said.split()) == told
 
 
 @pytest.mark.parametrize(

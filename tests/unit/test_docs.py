@@ -25,7 +25,7 @@ from gateway import frames, protocol
 from gateway.peer import TOO_SLOW
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
-from tests.support.docs import DOCS, PAGES, PROTOCOL, blocks, first_cells, lines, prose, rows
+from tests.support.docs import DOCS, PAGES, PROTOCOL, blocks, first_cells, lines, prose, rows, section
 from tests.support.processes import REPO
 
 LIMITS = DOCS / "limits.md"
@@ -174,8 +174,8 @@ def test_every_command_of_the_docs_is_one(page: str, line: str) -> None:
 
 def test_settings_named_as_variables_are_settings() -> None:
     for page in PAGES:
-        for section, name in re.findall(r"PENSTOCK_([A-Z]+)__([A-Z_]+)", page.read_text()):
-            assert name.lower() in SETTINGS[section.lower()].__struct_fields__, page.name
+        for process, name in re.findall(r"PENSTOCK_([A-Z]+)__([A-Z_]+)", page.read_text()):
+            assert name.lower() in SETTINGS[process.lower()].__struct_fields__, page.name
 
 
 # The protocol
@@ -193,27 +193,36 @@ def names_given_to(files: list[str], functions: set[str]) -> set[str]:
 
 
 def test_every_error_code_has_its_line() -> None:
-    files = ["gateway/protocol.py", "gateway/connection.py", "gateway/peer.py"]
-    assert first_cells(PROTOCOL, "Errors") == names_given_to(files, {"Refusal", "_Refused"})
+    files = [f"gateway/{name}.py" for name in ("protocol", "connection", "peer", "publishing")]
+    of_the_broker = {"conflict"}
+    codes = names_given_to(files, {"Refusal", "_Refused", "Refused"})
+    assert first_cells(PROTOCOL, "Errors") == codes | of_the_broker
 
 
 def test_every_cause_of_a_gap_has_its_line() -> None:
     causes = {cells[0].strip("`") for cells in rows(PROTOCOL, "What the gateway says")}
     assert causes == names_given_to(
-        ["gateway/connection.py", "gateway/past.py", "gateway/upstream.py"], {"Gap", "_gap"}
+        ["gateway/connection.py", "gateway/past.py", "broker/upstream.py"], {"Gap", "_gap"}
     )
 
 
 def test_every_refusal_over_http_is_named() -> None:
     text = PROTOCOL.read_text()
-    names = ("http", "upgrade", "service", "edge", "head", "lobby", "raw", "opening")
+    names = ("http", "upgrade", "service", "edge", "head", "lobby", "raw", "opening", "posting", "publishing")
     files = [f"gateway/{name}.py" for name in names]
-    codes = names_given_to(files, {"_error", "Refusal"})
+    codes = names_given_to(files, {"_error", "Refusal", "Refused"})
     assert {code for code in codes if f"`{code}`" not in text} == set()
 
 
 def test_every_reason_for_a_drop_has_its_line() -> None:
     assert first_cells(PROTOCOL, "Ingest: what producers send") == set(get_args(Reason))
+
+
+def test_every_refusal_to_publish_has_its_line() -> None:
+    codes = names_given_to(["broker/publishing.py"], {"Refused", "_refuse"})
+    told = {code for row in rows(PROTOCOL, "Confirmed publishing") for code in re.findall(r"`(\w+)`", row[0])}
+    assert told == (codes | {"bad_topic", "system_topic"}) - {"conflict"}
+    assert "`conflict`" in section(PROTOCOL.read_text(), "Confirmed publishing")
 
 
 def test_every_close_code_has_its_line() -> None:
@@ -230,6 +239,7 @@ def test_every_close_code_has_its_line() -> None:
         pytest.param(">QQqB", wire.META, id="meta"),
         pytest.param(">BBHIQQQq", wire.STAMP, id="stamp"),
         pytest.param(">HI", wire.RECORD, id="record, before its stamp"),
+        pytest.param(">HIB", wire.EVENT, id="event to be published"),
     ],
 )
 def test_layouts_are_those_of_the_code(layout: str, meant: Struct) -> None:

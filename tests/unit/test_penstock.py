@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -15,9 +16,17 @@ from deploy.load.errors import Unreachable
 from tests.support.processes import REPO
 
 
-@pytest.mark.parametrize("name", sorted(penstock.cli.commands))
+def names(group: click.Group, before: str = "") -> Iterator[str]:
+    """Of all commands, those of groups too: `log verify`."""
+    for name, command in sorted(group.commands.items()):
+        yield before + name
+        if isinstance(command, click.Group):
+            yield from names(command, f"{before}{name} ")
+
+
+@pytest.mark.parametrize("name", list(names(penstock.cli)))
 def test_every_subcommand_shows_an_example(name: str) -> None:
-    answer = CliRunner().invoke(penstock.cli, [name, "--help"])
+    answer = CliRunner().invoke(penstock.cli, [*name.split(), "--help"])
     assert answer.exit_code == 0
     assert f"penstock {name}" in answer.output.partition("Example:")[2]
 
@@ -31,6 +40,7 @@ def test_every_subcommand_shows_an_example(name: str) -> None:
         pytest.param(["gateway", "--port", "http"], "--port", id="not a number"),
         pytest.param(["bench", "--clients", "10001"], "--clients", id="more than a bench puts on"),
         pytest.param(["bench", "--only", "nothing"], "--only", id="no such part"),
+        pytest.param(["log", "backup"], "FILE", id="a backup without a file"),
     ],
 )
 def test_a_wrong_use_is_named(args: list[str], named: str) -> None:

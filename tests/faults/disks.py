@@ -1,0 +1,83 @@
+"""F12: the disk is full, under the log and under what the broker says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.faults.stage import Producing, Stage, stage
+from tests.faults.verdict import Verdict
+from tests.support.log import status
+from tests.support.waiting import wait_for
+
+DISK_BYTES = 16 << 20
+BACK_S = 5.0
+NEEDS_ROOT = "mounting a small disk takes root"
+
+
+def full(seed: int, brief: bool = False) -> Verdict:
+    """Confirmed publishing is refused and waits; live events and reading go on; with room it goes on."""
+    what = "disk full, under log and stdout"
+    if os.geteuid():
+        return Verdict(row="F12", what=what, seed=seed, left_out=NEEDS_ROOT)
+    with stage("F12", what, seed, brief=brief, is_empty=True) as on, _small_disk(on.folder / "disk") as disk:
+        on.add_broker(disk)
+        on.add_gateway()
+        pid = on.broker.pid
+        on.follow(count=10)
+        confirmed = on.produce(kind="confirmed", rate=1_000, stem="load/sure", filler_bytes=200)
+        plain = on.produce(kind="push", is_promised=False, rate=200, stem="load/plain")
+        on.pass_events(300)
+        on.note("the disk is full")
+        _fill(disk / "filler")
+        # What it says of it finds no room either.
+        wait_for(lambda: _is_stuck(on, confirmed, plain), what="confirmations end")
+        before = on.crowds[0].look()
+        on.await_promised(plain, 100)
+        on.crowds[0].wait(lambda state: state.entries > before.entries, "live events go on")
+        # Whoever comes now reads what the log has.
+        late = on.crowd()
+        late.follow(on.urls, "load/**", since=f"{on.head.epoch_number:016x}.0")
+        on.must(status(on.addresses["control"]).logged > 0, "the log is read")
+        room_s = on.note("there is room again")
+        (disk / "filler").unlink()
+        on.await_promised(confirmed, 1)
+        back_s = time.monotonic() - room_s
+        on.await_promised(confirmed, 1_000)
+        on.pass_events(300)
+        verdict = on.judge(allow_unlogged=True)
+        on.must(on.broker.pid == pid, "the broker was not restarted")
+        verdict.back_s = back_s
+        on.measure("confirmed again", back_s, "s", at_most=BACK_S)
+        return verdict
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], check=True, timeout=20
+    )
+    try:
+        yield folder
+    finally:
+        # Whoever has a file open there ends after this: the mount goes when the last one does.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=20)
+
+
+def _fill(path: Path) -> None:
+    """Takes all room there is."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def _is_stuck(on: Stage, confirmed: Producing, plain: Producing) -> bool:
+    """Whether others are served, and this one has heard of nothing meanwhile."""
+    before = confirmed.promised
+    on.await_promised(plain, 100)
+    return confirmed.promised == before
