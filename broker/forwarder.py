@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
@@ -19,7 +20,7 @@ from broker.arrivals import Arrivals
 from broker.control import Head, Hello, Publish, StatusPage, Submit
 from broker.demand import Barrier, Change, Demand
 from broker.feed import Feed
-from broker.ingest import FRAMES_MAX, Intake
+from broker.ingest import Intake
 from broker.log import Durability, Log
 from broker.more import more_of
 from broker.pace import Pace
@@ -149,9 +150,7 @@ class Forwarder:
             self._pace.note(started_s, time.monotonic(), count)
 
     def _forward(self, events: Sequence[Event]) -> None:
-        send = self._feed.send
-        for topic, stamp, payload in events:
-            send(topic, stamp, payload)
+        self._feed.send_all(events)
 
     def _hear(self) -> None:
         """Take what is asked: what is to be published into the next commit, other questions into a queue."""
@@ -175,19 +174,10 @@ class Forwarder:
 
     def _drain(self, socket: zmq.Socket[bytes]) -> None:
         # Frame by frame: recv_multipart takes twice as long, and has no bound for a hostile peer.
-        recv, has_more, take = partial(Backend.recv, socket), self._more[socket], self._intake.take
-        try:
-            for _ in range(TURN_MESSAGES):
-                frames = [recv(_NOBLOCK)]
-                while has_more():
-                    frame = recv(_NOBLOCK)
-                    if len(frames) <= FRAMES_MAX:
-                        frames.append(frame)
-                take(frames)
-                if self._intake.size > TURN_BYTES:
-                    return
-        except zmq.Again:
-            return
+        with suppress(zmq.Again):
+            self._intake.drain(
+                partial(Backend.recv, socket, _NOBLOCK), self._more[socket], TURN_MESSAGES, TURN_BYTES
+            )
 
     def _take_subscriptions(self) -> None:
         for _ in range(TURN_SUBSCRIPTIONS):

@@ -15,6 +15,7 @@ _DEFAULT = DEFAULT_TOPIC.encode()
 _SYSTEM = SYSTEM.encode()
 
 Arrived = Callable[[bytes], int]  # of a meta, returns its content type
+Receive = Callable[[], bytes]
 Reason = Literal["frame_count", "bad_topic", "system_topic", "payload_too_large", "bad_meta", "log_full"]
 
 
@@ -33,6 +34,38 @@ class Intake:
         self.size = 0  # bytes of payload in the batch
         self.received = 0
         self.dropped: Counter[Reason] = Counter()
+
+    def drain(
+        self, receive: Receive, has_more: Callable[[], int], messages_max: int, bytes_max: int
+    ) -> None:
+        """Take messages as `receive` gives their frames, until it raises; at most so many, and none behind
+        the one that brings the batch beyond so many bytes.
+
+        The broker's hottest loop. A message of a topic and a payload, which most are, is taken right here: a
+        list and a call for each would be a tenth of the time that it takes in all.
+        """
+        known, payload_max_bytes, add = self._known, self._payload_max_bytes, self._batch.append
+        for _ in range(messages_max):
+            frame = receive()
+            if has_more():
+                payload = receive()
+                if not has_more() and frame in known and len(payload) <= payload_max_bytes:
+                    self.received += 1
+                    self.size += len(payload)
+                    add((frame, payload, 0))
+                    if self.size > bytes_max:
+                        return
+                    continue
+                frames = [frame, payload]
+                while has_more():
+                    frame = receive()
+                    if len(frames) <= FRAMES_MAX:
+                        frames.append(frame)
+            else:
+                frames = [frame]
+            self.take(frames)
+            if self.size > bytes_max:
+                return
 
     def take(self, frames: list[bytes]) -> None:
         """One message, `[topic, payload]`, `[topic, payload, meta]` or `[payload]`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from broker.arrivals import Arrivals
@@ -59,6 +61,63 @@ def test_what_is_no_event_is_counted_and_the_rest_goes_on(frames: list[bytes], r
     assert taken.dropped == {reason: 1}
     assert taken.received == 3
     assert [payload for _, payload, _ in taken.empty()] == [b"1", b"2"]
+
+
+class Wire:
+    """A socket with these messages on it."""
+
+    def __init__(self, *messages: list[bytes]) -> None:
+        # Each frame with how many of its message come behind it.
+        self._frames = deque(
+            (frame, len(each) - place) for each in messages for place, frame in enumerate(each, 1)
+        )
+        self._left = 0
+
+    def receive(self) -> bytes:
+        if not self._frames:
+            raise EmptyWire
+        frame, self._left = self._frames.popleft()
+        return frame
+
+    def has_more(self) -> int:
+        return self._left
+
+
+class EmptyWire(Exception):
+    pass
+
+
+MESSAGES = [
+    [b"a", b"1"], [b"a", b"2", META], [b"3"], [b"a"], [b"a", b"4"], [b"new", b"5"], [b"a//b", b"6"],
+    [b"a", b"x" * (LIMIT + 1)], [b"a", b"7", META, b"", b"", b""], [b"a", b""], [b"8"],
+]  # fmt: skip
+
+
+def test_drained_or_taken_one_by_one_is_the_same() -> None:
+    drained, taken = intake(frozenset([b"a"])), intake(frozenset([b"a"]))
+    wire = Wire(*MESSAGES)
+    with pytest.raises(EmptyWire):
+        drained.drain(wire.receive, wire.has_more, 1_000, 1_000)
+    for message in MESSAGES:
+        taken.take(message)
+    assert (drained.size, drained.received, drained.dropped) == (taken.size, taken.received, taken.dropped)
+    assert drained.empty() == taken.empty()
+
+
+@pytest.mark.parametrize(
+    ("message", "messages_max", "bytes_max", "taken"),
+    [
+        pytest.param([b"a", b"x" * 10], 3, 1_000, 3, id="so many"),
+        pytest.param([b"a", b"x" * 10], 100, 25, 3, id="with the one that brings it beyond so many bytes"),
+        pytest.param([b"x" * 10], 100, 25, 3, id="the same of payloads alone"),
+    ],
+)
+def test_what_is_drained_is_bounded(
+    message: list[bytes], messages_max: int, bytes_max: int, taken: int
+) -> None:
+    drained, wire = intake(frozenset([b"a"])), Wire(*[message] * 5)
+    drained.drain(wire.receive, wire.has_more, messages_max, bytes_max)
+    assert len(drained.empty()) == taken
 
 
 def test_a_batch_is_taken_once() -> None:
