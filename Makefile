@@ -55,6 +55,20 @@ test-python: .venv/dev web/node_modules/.dev chromium
 bench: .venv/dev peers
 	@$(BIN)/python -m tests.bench --json bench-$$(date +%Y%m%d-%H%M%S).json $(BENCH)
 
+faults: .venv/dev faketime
+	@$(BIN)/python -m tests.faults --json faults-$$(date +%Y%m%d-%H%M%S).json $(FAULTS)
+
+MINUTES ?= 10
+soak: .venv/dev
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
+
+# Nothing here fails: without it the clocks do not jump, and that is said.
+faketime:
+	@command -v faketime >/dev/null || { \
+		install='apt-get update && apt-get install -y --no-install-recommends faketime'; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then sh -c "$$install"; else false; fi; \
+		} || echo 'The faults go on without faketime.'
+
 # Nothing here fails: who cannot be had is left out of the bench, and that is said.
 peers: .venv/made
 	@for each in .venv/peers/python .venv/peers/debian tests/bench/peers/node_modules/.runtime; do \
@@ -121,6 +135,6 @@ clean:
 	@if pid=$$(cat run/supervisord.pid 2>/dev/null) && kill -0 $$pid 2>/dev/null; then \
 		echo "Penstock runs (supervisord is pid $$pid). First: supervisorctl -c deploy/supervisord.conf shutdown"; \
 		exit 1; fi
-	rm -rf .venv web/node_modules tests/bench/peers/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json
+	rm -rf .venv web/node_modules tests/bench/peers/node_modules *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-*.json faults-*.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find run ! -type d ! -name .gitignore ! -name 'penstock.log.db*' -delete

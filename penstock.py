@@ -155,11 +155,13 @@ def system() -> None:
 
 @cli.command()
 @click.option("--topic", default="lines", show_default=True, help="Where the lines go.")
-def lines(topic: str) -> None:
+@click.option("--confirm", is_flag=True, help="Hold each line until it is in the log.")
+def lines(topic: str, confirm: bool) -> None:
     """Publish what is piped in, one event a line.
 
-    Waits when the broker is slow or away, so no line is lost. Ctrl-C ends it
-    and says how many lines were not sent.
+    Waits when the broker is slow or away. Ctrl-C ends it and says how many
+    lines were not sent. With --confirm no line is lost either when the broker
+    is killed while it is on its way.
 
     \b
     Example:
@@ -167,7 +169,7 @@ def lines(topic: str) -> None:
     """
     from producer.lines import main
 
-    sys.exit(main(["--topic", topic]))
+    sys.exit(main(["--topic", topic, *(["--confirm"] if confirm else [])]))
 
 
 @cli.command()

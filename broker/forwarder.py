@@ -90,7 +90,10 @@ class Forwarder:
     def run(self) -> None:
         while not self._is_stopping:
             self._turn(self._wait_s())
-        # What has arrived is taken in: until nothing comes for a moment, or a stream does not end.
+        # What comes now is for the next broker; under a stream it would not end, and be lost with this one.
+        for name in ("push", "ingest"):
+            getattr(self._sockets, name).unbind(self._sockets.address(name))
+        # What has arrived is taken in: until nothing comes for a moment.
         arrivals = zmq.Poller()
         for socket in self._arrivals:
             arrivals.register(socket, zmq.POLLIN)

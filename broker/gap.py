@@ -20,7 +20,7 @@ class Gap:
     lost: int | None = None  # how many, where that is known
 
 
-def maybe_lost(seen: int, seen_nth: int, nth: int, forgotten: int) -> int | None:
+def maybe_lost(seen: int, seen_nth: int, nth: int, forgotten: int, kept: int | None = 0) -> int | None:
     """How many events of a topic are gone up to its number `nth`, None where that is not certain.
 
     Args:
@@ -28,7 +28,9 @@ def maybe_lost(seen: int, seen_nth: int, nth: int, forgotten: int) -> int | None
             beginning of a log, any seq and 0 where the number is not known.
         nth: 0 if it is not known.
         forgotten: the log's. A topic that was forgotten since `seen` counts from 1 again.
+        kept: how many of them are still there all the same; None if that is not known.
     """
-    if nth <= seen_nth or (seen and not seen_nth) or forgotten >= max(seen, 1):
+    if kept is None or nth <= seen_nth or (seen and not seen_nth) or forgotten >= max(seen, 1):
         return None
-    return nth - seen_nth
+    lost = nth - seen_nth - kept
+    return lost if lost >= 0 else None

@@ -20,7 +20,7 @@ and a new barrier asked for, as after a break: the log has it all.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -259,22 +259,53 @@ class Upstream(Generic[E]):
         for first, last in page.damaged:
             self._gap("**", max(after, first - 1), last + 1, "damaged")
         # All holes go before the page: who breaks off in its middle has been told of them.
-        for topic, seq, nth in page.holes:
-            seen, seen_nth = self._last_on(topic)
-            if seen is not None and seq > seen:
-                self._gap(
-                    topic, seen, seq + 1, "retention", maybe_lost(seen, seen_nth, nth, page.at.forgotten)
-                )
-                self._last[topic] = (seq, nth)
-        for event in events:
-            if event.seq > self.seen and self._last_on(event.topic)[0] is not None:
+        found = list(events)
+        self._tell_holes(page, found)
+        for event in found:
+            seen, seen_nth = self._last_on(event.topic)
+            if event.seq > self.seen and seen is not None:
+                if event.prev > seen and event.nth > 1:
+                    self._tell_late(event, seen, seen_nth, after, page.at.forgotten)
                 self._offer(event)
+                if event.seq < seen:
+                    self._last[event.topic] = (seen, seen_nth)  # it stands in a hole, most of which is gone
         self._advance(max(self.seen, min(page.through, self._fill_upto)))
         if self.seen >= self._fill_upto:
             self._fill_upto = None
             self._release()
         elif self.seen > after:
             self._ask_replay()  # else the log is not so far yet: `tick` asks again
+
+    def _tell_holes(self, page: ReplayPage, events: Sequence[E]) -> None:
+        if not page.holes:
+            return
+        upto = {topic: seq for topic, seq, _ in page.holes}
+        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand.
+        kept = Counter(
+            event.topic
+            for event in events
+            if event.seq <= upto.get(event.topic, 0) and event.seq > (self._last_on(event.topic)[0] or 0)
+        )
+        for topic, seq, nth in page.holes:
+            seen, seen_nth = self._last_on(topic)
+            if seen is None or seq <= seen:
+                continue
+            stand = kept[topic] if seq <= page.through else None
+            lost = maybe_lost(seen, seen_nth, nth, page.at.forgotten, stand)
+            if lost != 0:
+                self._gap(topic, seen, seq + 1, "retention", lost)
+                self._last[topic] = (seq, nth)
+
+    def _tell_late(self, event: E, seen: int, seen_nth: int, after: int, forgotten: int) -> None:
+        """What the topic lacks before an event of a page that begins at `after`, and is not in that page.
+
+        It came before what is out already, so no replay can bring it: the counter in the stamps, which
+        would have stopped us in time, had gone round.
+        """
+        lost = maybe_lost(seen, seen_nth, event.nth - 1, forgotten)
+        if seen >= after or (lost == 1 and event.prev > after):
+            return  # it is in the page that something is not there: as damaged, that was told
+        self._gap(event.topic, seen, min(event.prev, after) + 1, "late", None if event.prev > after else lost)
 
     def on_tails(self, number: int, page: TailsPage) -> None:
         if self._tails is None or number != self._tails[0]:

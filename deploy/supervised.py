@@ -69,7 +69,7 @@ class Supervised:
             (info["group"], info["name"]): (info["group_prio"], info["process_prio"])
             for info in self._ask("getAllConfigInfo") or []
         }
-        running = [process for process in self.processes() if process.state != "STOPPED"]
+        running = [process for process in self.processes() if process.state not in ("STOPPED", "EXITED")]
         return sorted(
             running, key=lambda process: (ranks.get((process.group, process.name), ()), process.name)
         )

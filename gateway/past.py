@@ -171,21 +171,28 @@ class Past(Reading):
     def _take(self, page: ReplayPage | NewestPage, events: Records, upto: int) -> None:
         super()._take(page, events, upto)
         assert isinstance(page, ReplayPage)
-        had = self._had.newest() if page.holes else {}
-        self._had = NO_RECORDS
+        had, self._had = self._had, NO_RECORDS
+        if page.holes:
+            self._take_holes(page, events, had.newest())
+
+    def _take_holes(self, page: ReplayPage, events: Records, had: dict[bytes, tuple[int, int]]) -> None:
+        """`had`: seq and nth of the newest of each topic, in a page that ends at the position."""
+        at = self.position.seq
+        told = {topic: max(at, self._holes.get(topic, (0, 0))[0]) for topic, _, _ in page.holes}
+        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand.
+        kept = events.count_within({topic.encode(): (told[topic], seq) for topic, seq, _ in page.holes})
         for topic, seq, nth in page.holes:
-            told, told_nth = self._holes.get(topic, (0, 0))
-            if seq <= max(told, self.position.seq):
+            after = told[topic]
+            if seq <= after:
                 continue
-            if told <= self.position.seq:
-                # Nobody counts for a reader. But it may be at the very beginning, or have had one just now.
-                told, told_nth = self.position.seq, 0
-                seen, seen_nth = had.get(topic.encode(), (told, 0))
-            else:
-                seen, seen_nth = told, told_nth
-            self._holes[topic] = seq, nth
-            lost = maybe_lost(seen, seen_nth, nth, page.at.forgotten)
-            self._told.append(self._gap(topic, told, seq + 1, "retention", lost))
+            # Nobody counts for a reader. But it may be at the very beginning, have had one just now, or have
+            # been told of a hole that reaches further than it has come.
+            known = had.get(topic.encode(), (at, 0)) if after == at else self._holes[topic]
+            stand = kept[topic.encode()] if seq <= page.through else None
+            lost = maybe_lost(*known, nth, page.at.forgotten, stand)
+            if lost != 0:
+                self._holes[topic] = seq, nth
+                self._told.append(self._gap(topic, after, seq + 1, "retention", lost))
 
 
 class Newest(Reading):

@@ -7,7 +7,8 @@ Event for each it is 4.4.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import overload
@@ -76,6 +77,14 @@ class Records(Sequence[Event]):
     def newest(self) -> dict[bytes, tuple[int, int]]:
         """Seq and nth of the last one of each topic."""
         return {record[0]: (record[4], record[2]) for record in self._records[self._start : self._stop]}
+
+    def count_within(self, spans: Mapping[bytes, tuple[int, int]]) -> Counter[bytes]:
+        """How many of each topic have after < seq <= upto, by its span."""
+        counts = Counter[bytes]()
+        for record in self._records[self._start : self._stop]:
+            if (span := spans.get(record[0])) and span[0] < record[4] <= span[1]:
+                counts[record[0]] += 1
+        return counts
 
     def natives(self, make: Callable[[Sequence[Record]], list[bytes]]) -> list[bytes]:
         """The native objects; made by `make` where they are not yet."""

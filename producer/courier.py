@@ -91,13 +91,12 @@ class Courier:
         self._mouth.send(b"\0")  # one at a time: it is never full
 
     def stop(self) -> None:
-        """Ends the thread, and returns when it has ended, or at once in the thread itself."""
+        """Ends the thread, and returns when it has ended. Not to be called by itself."""
         with self._changed:
             self._is_stopping = True
             if self.is_asleep:
                 self.wake()
-        if not self.is_current:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -107,6 +106,7 @@ class Courier:
             # Or whoever waits would wait for ever.
             log.exception("publishing ended control=%s", self._address)
             with self._changed:
+                self.is_asleep = False
                 self._window.fail(PenstockError(f"publishing ended: {error!r}"))
                 self._changed.notify_all()
             self._tell()

@@ -136,6 +136,11 @@ class Publisher:
         return self._transport.lost
 
     @property
+    def trouble(self) -> str:
+        """With `confirm`: why nothing is confirmed just now; empty if nothing is known to be wrong."""
+        return self._confirmed().trouble
+
+    @property
     def last(self) -> int:
         """With `confirm`: how many events of this producer are in the log; the next one has the next number.
 

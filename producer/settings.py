@@ -14,7 +14,7 @@ class ProducerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ingest: Address = "tcp://127.0.0.1:5555"  # for streams: demo, system
     push: Address = "tcp://127.0.0.1:5558"  # for what matters: lines
     feed: Address = "tcp://127.0.0.1:5556"  # what sub reads, and where demo hears whether anybody watches
-    control: Address = "tcp://127.0.0.1:5557"  # where both ask
+    control: Address = "tcp://127.0.0.1:5557"  # where both ask, and confirmed events go
     payload_max_bytes: Annotated[int, Meta(ge=1, le=64 << 20)] = MAX_PAYLOAD_BYTES  # the broker's limit
     high_water: Messages = 100_000  # events of a stream held while the broker is away
     close_s: Seconds = 5.0  # how long lines may take, once told to stop, to hand over what it holds

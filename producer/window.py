@@ -95,6 +95,7 @@ class Window:
         """`numbered`: an event's number means something to who gave it: rather fail than change one."""
         self._producer, self._numbered = producer, numbered
         self._held_max, self._held_max_bytes = held_max, held_max_bytes
+        self.is_full = False  # or at its end: nothing more is to be put; asked for each event
         self.taken = 0  # events, ever
         self.held = 0  # of them not settled
         self._held_bytes = 0
@@ -111,6 +112,7 @@ class Window:
         self._is_linked = False
         self._incarnation: int | None = None
         self._begun_id = 0  # of the hello that began it
+        self._epoch = ""  # of the log that answered it
         self._hello: tuple[int, float] | None = None  # id and deadline of one without its answer
         self._base = 0  # number of the first event not settled
         self._cursor = 0  # batches before this one are sent
@@ -126,10 +128,6 @@ class Window:
     def last(self) -> int | None:
         """How many events of this producer are in the log; None before the hello."""
         return None if self._incarnation is None else self._base - 1
-
-    @property
-    def is_full(self) -> bool:
-        return self.held >= self._held_max or self._held_bytes >= self._held_max_bytes
 
     @property
     def has_room(self) -> bool:
@@ -151,6 +149,8 @@ class Window:
         self.taken += 1
         self.held += 1
         self._held_bytes += size
+        if self.held >= self._held_max or self._held_bytes >= self._held_max_bytes:
+            self.is_full = True
         return batch, place
 
     def _seal(self) -> Batch:
@@ -257,8 +257,9 @@ class Window:
             if self._numbered:
                 self.fail(LogLost(self._producer, had, page.last))
                 return
-            self.lost += max(had - page.last, 0)
-        self._incarnation, self._begun_id = page.incarnation, id
+            if page.at.epoch != self._epoch:  # else it has forgotten the producer, and not its events
+                self.lost += max(had - page.last, 0)
+        self._incarnation, self._begun_id, self._epoch = page.incarnation, id, page.at.epoch
         self._base, self._sent, self._singly = page.last + 1, page.last, 0
         self._well()
         self._go_back()
@@ -311,6 +312,7 @@ class Window:
     def fail(self, error: PenstockError) -> None:
         """Nothing is sent or confirmed any more; whatever is held fails with `error`."""
         self.failure = error
+        self.is_full = True
         self._flights.clear()
         self._hello = None
         for batch in self._batches:
@@ -318,7 +320,8 @@ class Window:
             self._hand_back(batch, batch.count)
             batch.parts = []
         self._batches = deque([self._open])
-        self.given_up, self.held, self._held_bytes = self.held, 0, 0
+        self.given_up += self.held
+        self.held = self._held_bytes = 0
 
     def _drop(self, error: ControlError) -> None:
         """The first event is refused for good, and those behind it get other numbers."""
@@ -355,6 +358,7 @@ class Window:
         self.held -= count
         is_whole = count == batch.count
         self._held_bytes -= batch.size if is_whole else sum(map(len, batch.parts[before : batch.settled]))
+        self.is_full = self.held >= self._held_max or self._held_bytes >= self._held_max_bytes
         self._hand_back(batch, batch.settled)
         if batch.settled == batch.count:
             if batch is self._open:

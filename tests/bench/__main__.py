@@ -38,11 +38,11 @@ ABOUT_S = {
     "latency": (20, 12),
     "idle": (9, 4),
     "topics": (45, 30),
-    "ingest": (32, 15),
-    "confirmed": (22, 10),
-    "replay": (60, 30),
+    "ingest": (40, 18),
+    "confirmed": (16, 8),
+    "replay": (28, 21),
 }
-TIME_S = 12 * 60.0  # where everything is slower: what has not begun by then is left out
+TIME_S = 15 * 60.0  # where everything is slower: what has not begun by then is left out
 
 Finding = Callable[[str, str, Opening], Iterator[Found]]  # bench, name of the server
 

@@ -41,6 +41,8 @@ def _table(title: str, found: Iterable[tuple[str, str, Figure | Compared]]) -> I
     cells: dict[str, dict[str, str]] = {}
     for row, column, each in found:
         cells.setdefault(row, {})[column] = _cell(each)
+    if not cells:
+        return
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     yield ""
     yield _line([title, *columns])

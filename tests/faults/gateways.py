@@ -50,7 +50,7 @@ def _must_be_back(on: Stage, lost: int) -> None:
 
 def restarted(seed: int, brief: bool = False) -> Verdict:
     """F5: SIGTERM to each gateway in turn, as a rolling restart does it."""
-    clients, lasts = (20, 50) if brief else (400, 200)
+    clients, lasts = (20, 50) if brief else (400, 100)
     with stage("F5", "rolling restart", seed, brief=brief) as on:
         on.follow(count=clients)
         on.produce(kind="push", rate=50)

@@ -13,6 +13,7 @@ from tests.faults import (
     disks,
     edges,
     gateways,
+    outages,
     partitions,
     paused,
     producers,
@@ -49,6 +50,11 @@ ROWS = {
         "kill -9 of the broker again and again while it writes; a bit of its log is flipped",
         "the flipped bit is found, and what is lost with it is told",
         (brokers.torn, brokers.torn, brokers.torn, brokers.turned),
+    ),
+    "F3": Row(
+        "power is cut, and what was not synced is gone, or any part of it",
+        "`power` loses nothing; `process` begins a new epoch and tells what is gone",
+        (outages.cut, outages.cut, outages.forgotten),
     ),
     "F4": Row(
         "kill -9 of one gateway of three with 1,000 clients each",

@@ -54,8 +54,9 @@ BEGINS_S = 1.0
 class Crowd:
     """Clients in a process of their own."""
 
-    def __init__(self, through: Program, folder: Path) -> None:
-        self._through, self._folder = through, folder
+    def __init__(self, through: Program, folder: Path, end: Callable[[], None]) -> None:
+        """`end` ends the process; it may be called twice."""
+        self._through, self._folder, self.end = through, folder, end
         self.pid = through.pid
         self.pattern = ""  # of all of them
 
@@ -185,8 +186,9 @@ class Stage:
 
     def crowd(self) -> Crowd:
         """A process for clients; nobody is in it yet."""
-        through = self.stack.enter_context(program("tests.faults.crowd", str(self.seed + len(self.crowds))))
-        self.crowds.append(Crowd(through, self.folder))
+        own = self.stack.enter_context(ExitStack())
+        through = own.enter_context(program("tests.faults.crowd", str(self.seed + len(self.crowds))))
+        self.crowds.append(Crowd(through, self.folder, own.close))
         return self.crowds[-1]
 
     def follow(self, pattern: str = "load/**", **how: Any) -> Crowd:
@@ -315,10 +317,9 @@ class Stage:
         state = crowd.look()
         self.must(state.following == state.clients, f"all clients follow in the end: {state}")
 
-    def kept(self) -> list[Kept]:
-        """What the log has of the producers' events, in its order."""
+    def kept(self, after: int = 0) -> list[Kept]:
+        """What the log has of the producers' events beyond that seq, in its order."""
         found: list[Kept] = []
-        after = 0
         while True:
             request = control.Replay(id=1, patterns=("**",), after=after)
             page, records = ask(self.addresses["control"], request, ReplayPage)
@@ -427,7 +428,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 class Lag:
     """What a gateway says of its loop's lag, asked every so often while it is looked at."""
 
-    def __init__(self, gateways: Sequence[Gateway], every_s: float = 0.05) -> None:
+    def __init__(self, gateways: Sequence[Gateway], every_s: float = 0.1) -> None:
         self.samples_ms: list[float] = []
         self._gateways, self._every_s = gateways, every_s
         self._stop = Event()

@@ -17,7 +17,9 @@ class Hole:
     pattern: Pattern
     after: Position
     before: Position
-    lost: int | None = None
+    cause: str
+    lost: int | None
+    had: frozenset[Position]  # all that the client had when it was told
 
 
 @dataclass
@@ -160,15 +162,20 @@ class Client:
         self.settled = position
 
     def _gap(self, gap: dict[str, Any], is_tagged: bool) -> None:
-        after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
-        hole = Hole(Pattern(gap["pattern"]), after, before, gap.get("lost"))
-        self.holes.append(hole)
+        hole = self._note_hole(gap)
         if is_tagged:
             return
         if hole.before.epoch != self.epoch and gap["cause"] == "epoch":
             self.epoch = hole.before.epoch
             self.position = self.settled = Position(hole.before.epoch, hole.before.seq - 1)
             self._shown.clear()
+
+    def _note_hole(self, gap: dict[str, Any]) -> Hole:
+        after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
+        had = frozenset(at for each in self.subscriptions.values() for at in each.seen)
+        hole = Hole(Pattern(gap["pattern"]), after, before, gap["cause"], gap.get("lost"), had)
+        self.holes.append(hole)
+        return hole
 
     def _past(self, told: dict[str, Any]) -> None:
         for subscription in self.subscriptions.values():

@@ -9,7 +9,7 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway.forms import SSE
 from gateway.protocol import Subscribe
-from tests.model.client import Client, Hole, Subscription
+from tests.model.client import Client, Subscription
 from tests.support.sse import Block, block
 
 
@@ -65,9 +65,7 @@ class StreamClient(Client):
                         self._complain(f"{found.told['topic']} at {at} twice for {subscription.pattern.text}")
                     subscription.seen.add(at)
         elif found.name == "gap":
-            gap = found.told["gap"]
-            after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
-            self.holes.append(Hole(Pattern(gap["pattern"]), after, before, gap.get("lost")))
+            self._note_hole(found.told["gap"])
         elif found.name == "reply":
             at = Position.parse(found.told["ok"]["position"])
             for subscription in self.subscriptions.values():

@@ -53,6 +53,7 @@ class Machine(RuleBasedStateMachine):
 
     off: int | None = None  # the rule of the design that is switched off
     faults = ALL_FAULTS
+    counts_drops = True
     first = (("**",), ("b/*",))  # what the first clients subscribe to
     delivery: ClassVar[Any] = "all"  # and how
 
@@ -91,7 +92,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: "drop" in self.faults)
     @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=2), gateway=st.integers(0, 1))
     def publish_dropped(self, topics: list[str], gateway: int) -> None:
-        self.world.publish(topics, drop_at=gateway)
+        self.world.publish(topics, drop_at=gateway, is_counted=self.counts_drops)
 
     @precondition(lambda self: "die" in self.faults)
     @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=2))
@@ -250,6 +251,19 @@ Machine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestModel = Machine.TestCase
+
+
+class UncountedMachine(Machine):
+    """The counter in the stamps has gone round: holes show by `prev` and tails alone, later. Nobody breaks
+    off before that: who resumes from beyond a hole that is not found yet is not told.
+    """
+
+    faults = frozenset({"drop", "age"})
+    counts_drops = False
+
+
+UncountedMachine.TestCase.settings = settings(Machine.TestCase.settings, max_examples=100)
+TestUncounted = UncountedMachine.TestCase
 
 
 @pytest.mark.parametrize(

@@ -372,6 +372,7 @@ REQUESTS = [
     '{"publish": "room/1", "data": 1, "id": %d}',
     '{"publish": "room/1", "text": "x", "key": "k", "id": %d}',
     '{"publish": "room/1", "text": "x", "key": "k", "id": %d}',
+    '{"beat": true, "id": %d}',
 ]
 
 
@@ -379,8 +380,9 @@ def test_a_gateway_says_what_the_docs_say_and_nothing_else(tmp_path: Path) -> No
     said = [json.loads(line) for line in lines(PROTOCOL, "json", "What the gateway says")]
     with running_broker(tmp_path, durability="memory") as broker:
         broker.kill()
-        room = '["room/**"]'
-        with running_gateway(tmp_path, broker, anonymous_publish=room) as gateway, talking(gateway) as socket:
+        # With a second for a frame it looks at its clients four times a second.
+        settings: dict[str, Any] = {"anonymous_publish": '["room/**"]', "frame_s": 1}
+        with running_gateway(tmp_path, broker, **settings) as gateway, talking(gateway) as socket:
             real = heard(socket, '"stale": true')
             broker.start()
             real += heard(socket, '"at"')
@@ -394,6 +396,9 @@ def test_a_gateway_says_what_the_docs_say_and_nothing_else(tmp_path: Path) -> No
             broker.kill()
             broker.start()
             real += heard(socket, '"gap": {"pattern": "**"')
+            real += heard(socket, '"beat"')
+            assert gateway.stop() == 0
+            real += heard(socket, '"draining"')
     strange = [each for each in real if not any(fits(example, each) for example in said)]
     unseen = [example for example in said if not any(fits(example, each) for each in real)]
     assert (strange, unseen) == ([], [])

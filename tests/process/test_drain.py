@@ -11,6 +11,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from configparser import RawConfigParser
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from urllib.parse import urlsplit
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from gateway.settings import GatewaySettings
 from tests.support.log import logged
-from tests.support.processes import Broker, Gateway
+from tests.support.processes import REPO, Broker, Gateway
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
 from tests.support.sending import stream
@@ -163,19 +165,20 @@ def test_who_asks_meanwhile_is_answered(tmp_path: Path, broker: Broker) -> None:
 
 
 def test_a_request_under_way_is_answered(tmp_path: Path, broker: Broker) -> None:
-    with running_gateway(tmp_path, broker) as gateway, Client() as client:
+    with running_gateway(tmp_path, broker, anonymous_publish='["a"]') as gateway, Client() as client:
         client.connect(gateway.address["url"])
         client.subscribe("a")
         os.kill(broker.pid, signal.SIGSTOP)
         try:
             asking = http.client.HTTPConnection(urlsplit(gateway.address["own"]).netloc, timeout=DEADLINE_S)
-            asking.request("GET", "/api/topics")
+            asking.request("POST", "/api/publish/a", body=b"1")
             client.subscribe("b", awaited=False, history=1)
             signal_and_wait(gateway)
         finally:
             os.kill(broker.pid, signal.SIGCONT)
         with asking.getresponse() as answer:
-            assert (answer.status, json.load(answer)["topics"]) == (200, [])
+            assert answer.status == 200
+            assert json.load(answer)["position"].endswith(".1")
         asking.close()
         with pytest.raises(ConnectionClosed):
             client.read_until(lambda: False, what="the end")
@@ -234,3 +237,10 @@ def test_it_is_healthy_while_it_drains_and_ends_at_once_when_told_again(
 def connects(gateway: Gateway) -> None:
     place = urlsplit(gateway.address["own"])
     socket.create_connection((place.hostname or "", place.port or 0), timeout=DEADLINE_S).close()
+
+
+@pytest.mark.parametrize("config", ["supervisord.conf", "gateways.conf"])
+def test_supervisord_waits_longer_than_that(config: str) -> None:
+    parser = RawConfigParser()
+    parser.read(REPO / "deploy" / config)
+    assert float(parser["program:gateway"]["stopwaitsecs"]) > GatewaySettings().drain_s + 2

@@ -13,16 +13,18 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
+from random import Random
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import zmq
 
 from broker import control
-from broker.control import DemandPage
-from broker.wire import DROPS_MODULO, Content, Position, pack_meta
+from broker.control import PAGE_EVENTS, DemandPage
+from broker.wire import Content, Position, pack_meta
 from producer import Publisher
 from tests.support.log import ask, logged, status
 from tests.support.processes import Broker, Gateway
@@ -36,7 +38,6 @@ from tests.support.websocket import Client, Subscription, assert_in_order, place
 KEEP = 100_000
 HIGH_WATER = 20
 FILLER = b"x" * 40_000
-NOISE = b"x" * 1_000_000
 FLOOD = 50
 FLOODS_MAX = 20  # no queue and no kernel holds 40 MB
 
@@ -89,9 +90,7 @@ def assert_has_all(subscription: Subscription, broker: Broker, after: int = 0) -
 # The feed's high-water mark
 
 
-@pytest.mark.parametrize(
-    "way", ["a gateway that is stopped", "a link that is blocked", "a link that is slow"]
-)
+@pytest.mark.parametrize("way", ["a gateway that is stopped", "a link that is slow"])
 def test_what_the_high_water_mark_drops_is_read_from_the_log(tmp_path: Path, way: str) -> None:
     with (
         running_broker(tmp_path, feed_high_water=HIGH_WATER, keep_events=KEEP) as broker,
@@ -107,7 +106,6 @@ def test_what_the_high_water_mark_drops_is_read_from_the_log(tmp_path: Path, way
                 lambda: os.kill(gateway.pid, signal.SIGSTOP),
                 lambda: os.kill(gateway.pid, signal.SIGCONT),
             ),
-            "a link that is blocked": (lambda: feed.block(up=False), feed.heal),
             "a link that is slow": (lambda: feed.limit(20_000), feed.heal),
         }
         hold, let_go = holds[way]
@@ -123,62 +121,87 @@ def test_what_the_high_water_mark_drops_is_read_from_the_log(tmp_path: Path, way
         assert_has_all(everything, broker)
 
 
-def test_the_last_event_of_a_quiet_topic_comes_though_no_counter_tells_of_it(tmp_path: Path) -> None:
-    """The counter in the stamps goes round: after so many drops it is where it was. There are the tails."""
-    with (
-        running_broker(tmp_path, feed_high_water=2, keep_events=KEEP) as broker,
-        distant(tmp_path, broker) as (gateway, feed, _),
-        somebody_slow(broker, "noise") as reads_some,
-        Client() as client,
-    ):
-        client.connect(gateway.address["url"])
-        loud, quiet = client.subscribe("load"), client.subscribe("quiet")
-        logs(broker, numbered("quiet", [1]))
-        client.read_events(quiet, 1)
-        before = drops(broker)
-        feed.block(up=False)
-        count = flood(broker, "load")
-        logs(broker, numbered("quiet", [2]))
-        # Others lose some meanwhile, until the counter is where the gateway saw it last.
-        moved = 0
-        for _ in range(FLOOD * FLOODS_MAX):
-            if moved != (moved := drops(broker) - before):
-                reads_some()
-            if moved % DROPS_MODULO == 0:
-                break
-            logs(broker, [[b"noise", NOISE]])
-        lost = drops(broker)
-        assert lost > before
-        assert (lost - before) % DROPS_MODULO == 0
-        feed.heal()
-        client.read_events(quiet, 2)
-        client.read_events(loud, count)
-        assert client.gaps == []
-        assert_has_all(quiet, broker)
-        assert_has_all(loud, broker)
+# Losses that no counter tells of
 
 
 @contextmanager
-def somebody_slow(broker: Broker, topic: str) -> Iterator[Callable[[], None]]:
-    """A subscriber of the feed that reads only when it is told to, and then a little."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as reader:
-        reader.set(zmq.LINGER, 0)
-        reader.set(zmq.RCVHWM, 1)
-        reader.set(zmq.RCVBUF, 64 << 10)
-        reader.subscribe(topic)
-        reader.connect(broker.address["feed"])
+def lossy(feed: str, is_lost: Callable[[bytes, bytes], bool]) -> Iterator[str]:
+    """An address of the feed behind a relay that loses some messages without a word."""
+    stop = Event()
+    with zmq.Context() as context, context.socket(zmq.XSUB) as above, context.socket(zmq.XPUB) as below:
+        for each in (above, below):
+            each.set(zmq.LINGER, 0)
+            each.set(zmq.SNDHWM, 0)
+            each.set(zmq.RCVHWM, 0)
+        above.connect(feed)
+        port = below.bind_to_random_port("tcp://127.0.0.1")
 
-        def read() -> None:
-            for _ in range(3):
-                if reader.poll(20):
-                    reader.recv_multipart()
+        def relay() -> None:
+            poller = zmq.Poller()
+            poller.register(above, zmq.POLLIN)
+            poller.register(below, zmq.POLLIN)
+            while not stop.is_set():
+                for source, _ in poller.poll(50):
+                    frames = source.recv_multipart()
+                    if source is below:
+                        above.send_multipart(frames)
+                    elif not is_lost(frames[0], frames[2]):
+                        below.send_multipart(frames)
 
-        yield read
+        thread = Thread(target=relay, name="relay")
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_the_last_event_of_a_quiet_topic_is_found_by_its_tail(tmp_path: Path) -> None:
+    lost: list[bytes] = []
+
+    def is_lost(topic: bytes, payload: bytes) -> bool:
+        if is_it := topic == b"quiet" and payload == b'{"n": 2}':
+            lost.append(payload)
+        return is_it
+
+    with (
+        running_broker(tmp_path) as broker,
+        lossy(broker.address["feed"], is_lost) as feed,
+        running_gateway(tmp_path, broker, feed=feed) as gateway,
+        Client() as client,
+    ):
+        client.connect(gateway.address["url"])
+        quiet = client.subscribe("quiet")
+        push(broker.address["push"], numbered("quiet", [1]))
+        client.read_events(quiet, 1)
+        push(broker.address["push"], numbered("quiet", [2]))
+        client.read_events(quiet, 2)
+        assert (len(lost), drops(broker), client.gaps) == (1, 0, [])
+        assert_has_all(quiet, broker)
+
+
+def test_a_feed_that_loses_one_in_five_of_all_it_carries_costs_nothing_untold(tmp_path: Path) -> None:
+    """Markers and beats among them. What is found too late to be put in its place is told, and how many."""
+    dice = Random(5)
+    with (
+        running_broker(tmp_path, keep_events=KEEP) as broker,
+        lossy(broker.address["feed"], lambda topic, payload: dice.random() < 0.2) as feed,
+        running_gateway(tmp_path, broker, feed=feed) as gateway,
+        Client() as client,
+    ):
+        client.connect(gateway.address["url"])
+        followed = [client.subscribe(topic) for topic in ("a", "b", "c")]
+        for number in range(300):
+            messages = [numbered(each.pattern.text, [number]) for each in followed[: 1 + number % 3]]
+            push(broker.address["push"], list(chain.from_iterable(messages)))
+        for each in followed:
+            assert_exact(client, each, broker)
 
 
 # The barrier
 
-SUBSCRIBERS, EACH = 8, 30
+SUBSCRIBERS, EACH = 8, 20
 
 
 def test_nothing_falls_between_the_past_and_what_comes(tmp_path: Path) -> None:
@@ -203,7 +226,7 @@ def test_nothing_falls_between_the_past_and_what_comes(tmp_path: Path) -> None:
                 # From now on, with all that went before, or from a place in between.
                 asked: Any = ({}, {"since": at(client, 0)}, {"history": 1})[place % 3]
                 client.subscribe(topic, **asked)
-                if client is clients[0] and place % 10 == 9:
+                if client is clients[0] and place % 6 == 5:
                     feed.cut()
 
         own = [topics[number::SUBSCRIBERS] for number in range(SUBSCRIBERS)]
@@ -266,7 +289,7 @@ def test_a_gateway_that_was_cut_off_tells_it_and_catches_up(tmp_path: Path) -> N
         clients = [open_.enter_context(Client()) for _ in range(3)]
         for number, (client, (gateway, _, _)) in enumerate(zip(clients, (down, up, both), strict=True)):
             client.connect(gateway.address["url"])
-            for pattern in ("load/*", "short/*", f"mark/{number}"):
+            for pattern in ("load/*", "short/a", f"mark/{number}"):
                 client.subscribe(pattern)
         logs(broker, [*numbered("load/a", [0]), *numbered("short/a", [0])])
         for client in clients:
@@ -292,23 +315,26 @@ def test_a_gateway_that_was_cut_off_tells_it_and_catches_up(tmp_path: Path) -> N
         logs(broker, [*numbered("load/a", [0]), *numbered("short/a", [0])])
         for client in clients:
             read_both(client, broker)
-            assert client.is_stale is False
-            assert client.close_code is None
+            assert (client.is_stale, client.close_code) == (False, None)
             assert_has_all(client.subscriptions["load/*"], broker)
-            assert_exact(client, client.subscriptions["short/*"], broker)
-        assert all(gap["lost"] for client in clients[:1] + clients[2:] for gap in client.gaps)
+            assert_exact(client, client.subscriptions["short/a"], broker)
+        # What the first lacked for a moment had waited in the broker's queue; the others were cut out of it.
+        assert [{gap["cause"] for gap in client.gaps} for client in clients] == [
+            set(),
+            {"retention"},
+            {"retention"},
+        ]
 
 
 def publish_both(broker: Broker) -> None:
-    """Events of a topic that is kept, and of one that is hardly; returns when some of them have gone."""
+    """Events of a topic that is hardly kept, and of one that is; returns when most of them have gone."""
     newest = status(broker.address["control"]).at.head
-    logs(broker, [*numbered("load/a", range(200)), *numbered("short/a", range(2_000))])
-
-    def has_gone() -> bool:
-        (kept, *_) = logged(broker.address["control"], "short/a")
-        return kept.seq > newest + 201
-
-    wait_for(has_gone, what="retention was at work")
+    logs(broker, [*numbered("short/a", range(3_000)), *numbered("load/a", range(200))])
+    # So few that all that is left comes in one page: of more nobody could say at once how many are gone.
+    wait_for(
+        lambda: len(logged(broker.address["control"], "**", newest)) < PAGE_EVENTS // 2,
+        what="retention was at work",
+    )
 
 
 def read_both(client: Client, broker: Broker) -> None:
@@ -318,7 +344,7 @@ def read_both(client: Client, broker: Broker) -> None:
     def has_come() -> bool:
         had = {
             event.topic: event.seq
-            for name in ("load/*", "short/*")
+            for name in ("load/*", "short/a")
             for event in client.subscriptions[name].events
         }
         return had == newest
@@ -333,23 +359,29 @@ def wanted(broker: Broker) -> set[str]:
 
 
 def assert_exact(client: Client, subscription: Subscription, broker: Broker) -> None:
-    """Each event of a topic once and in order; and where some are not there a gap that says how many."""
+    """Of a topic all there ever was: each once and in order, or in a gap that says how many it stands for."""
+    topic = subscription.pattern.text
+    newest = logged(broker.address["control"], topic)[-1]
     events = subscription.events
-    first, newest = events[0], logged(broker.address["control"], events[0].topic)[-1]
-    assert (events[-1].topic, events[-1].seq) == (newest.topic, newest.seq)
-    lost = 0
-    for before, after in pairwise(events):
-        if missing := after.nth - before.nth - 1:
-            told = [
-                gap["lost"]
-                for gap in client.gaps
-                if gap["pattern"] == after.topic
-                and before.seq <= Position.parse(gap["after"]).seq
-                and Position.parse(gap["before"]).seq <= after.seq
-            ]
-            assert sum(told) == missing, f"{before}, {after}: {client.gaps}"
-            lost += missing
-    assert len(events) + lost == newest.nth - first.nth + 1
+
+    def gaps() -> list[tuple[int, int, int]]:
+        told = [gap for gap in client.gaps if gap["pattern"] == topic]
+        return [
+            (Position.parse(gap["after"]).seq, Position.parse(gap["before"]).seq, gap["lost"]) for gap in told
+        ]
+
+    def is_settled() -> bool:
+        return any(end > newest.seq for _, end, _ in gaps()) or any(
+            event.seq == newest.seq for event in events
+        )
+
+    client.read_until(is_settled, what=f"the newest of {topic}, {newest}, or word that it is lost")
+    had = [(0, 0), *((event.seq, event.nth) for event in events), (newest.seq + 1, newest.nth + 1)]
+    for (before, before_nth), (after, after_nth) in pairwise(had):
+        assert before < after
+        if after_nth != before_nth + 1:
+            assert any(start < after - 1 and before + 1 < end for start, end, _ in gaps()), (before, after)
+    assert sum(lost for *_, lost in gaps()) == newest.nth - len(events)
 
 
 # The control port's high-water mark

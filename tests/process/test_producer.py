@@ -288,6 +288,7 @@ def test_a_closed_pipe_is_quiet(broker: Broker) -> None:
         pytest.param("lines", ["--topic", "a b"], {}, 2, "white space", id="bad topic"),
         pytest.param("lines", ["--topic", "$x"], {}, 2, "the system's own", id="system topic"),
         pytest.param("demo", ["--nope"], {}, 2, "No such option", id="unknown flag"),
+        pytest.param("lines", ["--control", "tcp://x:1"], {}, 78, "--confirm", id="another port's flag"),
     ],
 )
 def test_a_wrong_start_says_what_is_wrong(

@@ -19,7 +19,7 @@ from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
 from tests.support.sending import numbered, push, stream
 from tests.support.sse import AWKWARD, Block, event_stream, event_streams_js
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, wait_for
 from tests.support.websocket import Client, Subscription, places
 
 KEEP = 100_000  # far more than is published: what is missing then is a loss, and no retention
@@ -153,6 +153,13 @@ def test_one_that_does_not_read_gets_everything_when_it_does(broker: Broker, gat
         assert [found.told["data"]["n"] for found in slow.take(count)] == list(range(count))
 
 
+def newest(broker: Broker, topic: str) -> Any:
+    """What the log has of it last."""
+    return next(
+        (json.loads(each.payload) for each in reversed(logged(broker.address["control"], topic))), None
+    )
+
+
 @pytest.mark.parametrize(
     ("last_event_id", "cause"),
     [
@@ -166,6 +173,7 @@ def test_a_forged_id_is_told_as_a_gap(
     broker: Broker, gateway: Gateway, last_event_id: str, cause: str
 ) -> None:
     push(broker.address["push"], numbered("forged", [1]))
+    wait_for(lambda: newest(broker, "forged") == {"n": 1}, what="it is in the log")
     with event_stream(gateway.address["url"], "forged") as opened:
         opened.take(1)
         here = opened.last_id.partition(".")[0]

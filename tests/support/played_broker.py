@@ -7,17 +7,22 @@ the tests that run it.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from threading import Event, Thread
 from typing import NamedTuple
 
 import msgspec
+import zmq
 
 from broker import control
 from broker.control import Answer, Error, Head, Hello, HelloPage, Publish, PublishPage, Run
 from broker.wire import unpack_events
 
 EVENTS_MAX = 10_000
+LOOK_EVERY_MS = 20  # for the end of the test
 
 
 class Logged(NamedTuple):
@@ -101,3 +106,26 @@ class PlayedBroker:
     def _head(self) -> Head:
         end = len(self.log)
         return Head(epoch=f"{self.epoch:016x}", head=end, oldest=1, forgotten=0, start=0)
+
+
+@contextmanager
+def control_port(broker: PlayedBroker, address: str = "tcp://127.0.0.1:*") -> Iterator[str]:
+    """Its control port, open while the block lasts; the address."""
+    stopping = Event()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.set(zmq.LINGER, 0)
+        router.bind(address)
+
+        def serve() -> None:
+            while not stopping.is_set():
+                if router.poll(LOOK_EVERY_MS):
+                    asker, *frames = router.recv_multipart()
+                    router.send_multipart([asker, broker.ask(*frames)])
+
+        thread = Thread(target=serve, name="played broker")
+        thread.start()
+        try:
+            yield router.get_string(zmq.LAST_ENDPOINT)
+        finally:
+            stopping.set()
+            thread.join()

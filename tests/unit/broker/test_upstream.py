@@ -367,7 +367,7 @@ def test_what_waits_too_long_is_thrown_away_and_comes_by_replay() -> None:
     ("fields", "told"),
     [
         pytest.param({"forgotten": 12}, ["gap ** 10..13 forgotten"], id="topics were forgotten"),
-        pytest.param({"forgotten": 99}, ["gap ** 10..15 forgotten"], id="forgotten beyond what is filled"),
+        pytest.param({"forgotten": 99}, ["gap ** 10..14 forgotten"], id="forgotten beyond what is filled"),
         pytest.param({"forgotten": 10}, [], id="forgotten, but all of it was seen"),
         pytest.param({"damaged": [(11, 12)]}, ["gap ** 10..13 damaged"], id="a stretch cannot be read"),
         pytest.param({"damaged": [(5, 11)]}, ["gap ** 10..12 damaged"], id="damaged from what was seen on"),
@@ -388,10 +388,64 @@ def test_what_is_gone_is_told_before_the_page(fields: dict[str, Any], told: list
     scene.come(event("b", 8, 3, nth=4))
     scene.beat(10)
     scene.tails(("b", 8, 4), through=10)
-    scene.come(event("a", 14, 13))
+    scene.come(event("a", 14, 5, drops=1))
     scene.told()
-    scene.replayed(event("b", 13, 8), event("a", 14, 13), through=14, **fields)
-    assert scene.told() == [*told, "b 13", "a 14", "up to 14"]
+    scene.replayed(event("b", 13, 8), through=13, **fields)
+    assert scene.told() == [*told, "b 13", "up to 13", "a 14"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "page", "told"),
+    [
+        pytest.param(7, [("a", 10, 7, 3)], ["gap a 6..8 late lost=1", "a 10"], id="before what is out"),
+        pytest.param(9, [("a", 9, 6, 2), ("a", 10, 9, 3)], ["a 9", "a 10"], id="behind it"),
+        pytest.param(
+            7, [("a", 9, 7, 3), ("a", 10, 9, 4)], ["gap a 6..8 late lost=1", "a 9", "a 10"], id="both"
+        ),
+    ],
+)
+def test_a_hole_that_no_counter_told_of(
+    lost: int, page: list[tuple[str, int, int, int]], told: list[str]
+) -> None:
+    """Another topic's event has gone by, and what came before it cannot be put in its place any more."""
+    scene = standing("a", "b", at=5)
+    scene.come(event("a", 6, nth=1), event("b", 8, nth=1))
+    events = [event(topic, seq, prev, nth=nth) for topic, seq, prev, nth in page]
+    scene.come(events[-1])
+    scene.told()
+    scene.replayed(*events, through=10)
+    assert scene.told() == [*told, "up to 10"]
+
+
+def test_what_stands_in_a_hole_is_not_called_lost_and_hides_nothing_behind_it() -> None:
+    """Retention takes whole chunks: an older event may stand where newer ones have gone."""
+    scene = standing("a", at=5)
+    scene.come(event("a", 6, nth=1))
+    scene.come(event("a", 20, 19, nth=8))
+    scene.told()
+    scene.replayed(event("a", 8, 6, nth=2), event("a", 20, 19, nth=8), through=20, holes=[("a", 19, 7)])
+    assert scene.told() == ["gap a 6..20 retention lost=5", "a 8", "a 20", "up to 20"]
+
+
+def test_where_the_page_ends_in_a_hole_nobody_knows_how_many_are_gone() -> None:
+    scene = standing("a", at=5)
+    scene.come(event("a", 6, nth=1))
+    scene.come(event("a", 20, 19, nth=8))
+    scene.told()
+    scene.replayed(event("a", 8, 6, nth=2), through=8, holes=[("a", 19, 7)])
+    assert scene.told() == ["gap a 6..20 retention", "a 8", "up to 8"]
+    scene.replayed(event("a", 20, 19, nth=8), through=20, holes=[("a", 19, 7)])
+    assert scene.told() == ["a 20", "up to 20"]
+
+
+def test_a_hole_in_which_all_stands_is_none() -> None:
+    """After a restart the log knows the number of the newest that is gone, and its seq only about."""
+    scene = standing("a", at=5)
+    scene.come(event("a", 6, nth=1))
+    scene.come(event("a", 20, 8, nth=3))
+    scene.told()
+    scene.replayed(event("a", 8, 6, nth=2), event("a", 20, 8, nth=3), through=20, holes=[("a", 19, 2)])
+    assert scene.told() == ["a 8", "a 20", "up to 20"]
 
 
 def test_a_hole_that_was_told_is_not_asked_for_again() -> None:
