@@ -17,6 +17,7 @@ from broker.control import StatusPage
 from broker.errors import AddressInUse, BadSetting
 
 LAG_MAX_S = 1.0
+REFUSED = ("unavailable", "fenced", "conflict")  # shown also while there was none: what one looks for
 TYPE_TEXT = "text/plain; charset=utf-8"
 TYPE_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -71,14 +72,14 @@ class Metrics(Collector):
         refused = CounterMetricFamily(
             "penstock_broker_publish_refused", "Requests to publish that were refused.", labels=["code"]
         )
-        for code, count in status.refused.items():
+        for code, count in {**dict.fromkeys(REFUSED, 0), **status.refused}.items():
             refused.add_metric([code], count)
         yield refused
         yield GaugeMetricFamily(
             "penstock_broker_log_writable", "1, or 0 while the log cannot be written.", status.trouble is None
         )
         drops = CounterMetricFamily(
-            "penstock_broker_feed_drops", "Messages dropped for a subscriber at its high-water mark."
+            "penstock_broker_feed_drops", "Times that a subscriber lost messages at its high-water mark."
         )
         drops.add_metric([], status.at.drops)
         yield drops

@@ -34,7 +34,7 @@ class Head(Struct, frozen=True, kw_only=True):
     forgotten: Seq  # largest seq lost with a topic that was forgotten whole
     trimmed: Seq = 0  # largest seq that retention removed, or may have: before it, topics may have holes
     start: Seq  # the head at which this epoch began
-    drops: int = 0  # messages dropped on the feed at its high-water mark, since the broker's start
+    drops: int = 0  # times that a subscriber's queue was full, and it lost messages, since the broker's start
 
     @property
     def epoch_number(self) -> int:
@@ -112,10 +112,13 @@ class Status(Request, frozen=True, kw_only=True, tag="status"):
 class Hello(Request, frozen=True, kw_only=True, tag="hello"):
     """Begins an incarnation of a producer, and ends the one before: that one is `fenced` from now on.
 
+    One that is said again, because no answer came, bears the same `instance` and begins nothing: or
+    a copy that comes late, over a link that was given up, would end what the other has begun.
     Answer: HelloPage.
     """
 
     producer: Name
+    instance: Name | None = None
 
 
 class Publish(Request, frozen=True, kw_only=True, tag="publish"):
@@ -196,7 +199,7 @@ class DemandPage(Struct, frozen=True, kw_only=True):
 
 class HelloPage(Struct, frozen=True, kw_only=True):
     at: Head
-    incarnation: Seq
+    incarnation: Seq  # larger than any before it, also than those of which this log knows nothing
     last: Seq  # number of the producer's newest event in the log, 0 for none
 
 

@@ -3,6 +3,8 @@
 XPUB drops silently for a subscriber whose queue is full. With XPUB_NODROP it refuses the message
 for everybody instead, which tells us: we count it, let it drop for that subscriber alone, and put
 the count (modulo 32) in every stamp, so that a subscriber sees that it has perhaps missed something.
+It is asked no more until it has read some: what it loses in between is not counted, and all of it comes
+after a stamp that it did not see.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Forwarder:
         self._feed = Feed(sockets.feed)
         self._demand = Demand()
         self._answers = Answers(log, self.head, self._demand.prefixes, self._status)
-        self._publishing = Publishing(log, self.head, payload_max_bytes)
+        self._publishing = Publishing(log, self.head, payload_max_bytes, _now_us)
         self._asked: deque[tuple[bytes, control.AnyRequest]] = deque()  # with their askers
         self._logged = self._unanswered = 0
         self._started_s = self.alive_s = time.monotonic()
@@ -136,7 +136,7 @@ class Forwarder:
                 self._hear()
             else:
                 self._drain(socket)
-        now_us, count = time.time_ns() // 1000, self._intake.received - received
+        now_us, count = _now_us(), self._intake.received - received
         if batch := self._intake.empty():
             events = self._log.append(batch, now_us)
             self._logged += len(events) if self._log.trouble is None else 0
@@ -210,7 +210,7 @@ class Forwarder:
 
     def _publish(self, topic: bytes, body: bytes, seq: int) -> None:
         """A message of the system's own: no event, in no log."""
-        stamp = pack_stamp(0, 0, self._log.epoch, seq, 0, time.time_ns() // 1000)
+        stamp = pack_stamp(0, 0, self._log.epoch, seq, 0, _now_us())
         self._feed.send(topic, stamp, body)
 
     def _beat(self) -> None:
@@ -272,6 +272,10 @@ def _receive_some(socket: zmq.Socket[bytes], wanted: int) -> list[bytes]:
         if len(frames) <= wanted:
             frames.append(frame)
     return frames
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 @cache

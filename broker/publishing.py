@@ -19,7 +19,7 @@ from broker.control import Answer, Head, Hello, HelloPage, Publish, PublishPage,
 from broker.errors import CannotCommit, LogError, MalformedFrames
 from broker.ingest import maybe_fault
 from broker.log import Log
-from broker.producers import Producer, joined
+from broker.producers import PRODUCERS_MAX, Producer, joined
 from broker.reader import Event
 from broker.store import Key
 from broker.wire import Position, unpack_events
@@ -51,8 +51,13 @@ class Waiting(NamedTuple):
 class Publishing:
     """Not thread-safe. `take` what was asked, then `commit`."""
 
-    def __init__(self, log: Log, head: Callable[[], Head], payload_max_bytes: int) -> None:
+    def __init__(
+        self, log: Log, head: Callable[[], Head], payload_max_bytes: int, clock_us: Callable[[], int]
+    ) -> None:
+        """`clock_us`: the time of day, in µs."""
         self._log, self._head, self._payload_max_bytes = log, head, payload_max_bytes
+        self._clock_us = clock_us
+        self._begun: dict[str, str] = {}  # by producer: the instance of its newest hello, if that was said
         self._publishers = log.publishers
         self.size = 0  # bytes of events in the batch
         self.confirmed = 0  # events, since the start
@@ -63,6 +68,7 @@ class Publishing:
         self.size = 0
         self._batch: list[Incoming] = []
         self._staged: dict[str, Producer] = {}
+        self._beginning: dict[str, str] = {}  # as `_begun`
         self._fresh: dict[str, list[tuple[int, int, int]]] = {}  # by producer: first number, place, count
         # Hash, and place in the batch of the last event.
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
@@ -92,10 +98,17 @@ class Publishing:
             self._refuse(asker, asked, refused.code, refused.message)
 
     def _hello(self, asker: bytes, asked: Hello) -> None:
-        before = self._maybe_producer(asked.producer) or Producer()
+        name, known = asked.producer, self._maybe_producer(asked.producer)
+        if known and asked.instance and self._beginning.get(name, self._begun.get(name)) == asked.instance:
+            self._waiting.append(Waiting(asker, asked, known))
+            return
+        before = known or Producer()
+        # A log that began anew, or lost its end, knows nothing of the incarnations since; one given twice
+        # would confirm the events of one program for those of another. Hence the clock.
         # Where earlier numbers are is nobody's question any more: their asker has gone.
-        producer = Producer(before.incarnation + 1, before.last)
-        self._stage(asked.producer, producer)
+        producer = Producer(max(before.incarnation + 1, self._clock_us()), before.last)
+        self._stage(name, producer)
+        self._beginning[name] = asked.instance or ""
         self._waiting.append(Waiting(asker, asked, producer))
 
     def _publish(self, asker: bytes, asked: Publish, data: bytes) -> None:
@@ -203,6 +216,9 @@ class Publishing:
                 self._begin()
                 return [], answers
             self._publishers.committed(producers, list(keys.values()))
+            if len(self._begun) > PRODUCERS_MAX:
+                self._begun.clear()
+            self._begun |= self._beginning
         self.confirmed += len(events)
         head = self._head()
         for waiting in self._waiting:

@@ -268,7 +268,8 @@ class Upstream(Generic[E]):
                     self._tell_late(event, seen, seen_nth, after, page.at.forgotten)
                 self._offer(event)
                 if event.seq < seen:
-                    self._last[event.topic] = (seen, seen_nth)  # it stands in a hole, most of which is gone
+                    # It stands in a hole, most of which is gone, and may be newer than all of that.
+                    self._last[event.topic] = (seen, seen_nth and max(seen_nth, event.nth))
         self._advance(max(self.seen, min(page.through, self._fill_upto)))
         if self.seen >= self._fill_upto:
             self._fill_upto = None

@@ -152,6 +152,7 @@ class Past(Reading):
 
     def _read_ring(self, upto: int) -> Found:
         self._had = NO_RECORDS
+        self._holes = {topic: (seq, 0) for topic, (seq, _) in self._holes.items()}
         events = self._hub.ring.after(self.position.seq, upto, PAGE_EVENTS)
         found: list[Event | Gap] = []
         size = 0
@@ -172,26 +173,31 @@ class Past(Reading):
         super()._take(page, events, upto)
         assert isinstance(page, ReplayPage)
         had, self._had = self._had, NO_RECORDS
-        if page.holes:
+        if page.holes or self._holes:
             self._take_holes(page, events, had.newest())
 
     def _take_holes(self, page: ReplayPage, events: Records, had: dict[bytes, tuple[int, int]]) -> None:
         """`had`: seq and nth of the newest of each topic, in a page that ends at the position."""
         at = self.position.seq
-        told = {topic: max(at, self._holes.get(topic, (0, 0))[0]) for topic, _, _ in page.holes}
+        # Of a hole that reaches further than we have come some events stood, perhaps newer than what is gone.
+        holes = self._holes = {
+            topic: (seq, nth and max(nth, had.get(topic.encode(), (0, 0))[1]))
+            for topic, (seq, nth) in self._holes.items()
+            if seq > at
+        }
+        told = {topic: holes.get(topic, (at, 0))[0] for topic, _, _ in page.holes}
         # Retention takes whole chunks: of what is older than the newest that is gone, some may stand.
         kept = events.count_within({topic.encode(): (told[topic], seq) for topic, seq, _ in page.holes})
         for topic, seq, nth in page.holes:
             after = told[topic]
             if seq <= after:
                 continue
-            # Nobody counts for a reader. But it may be at the very beginning, have had one just now, or have
-            # been told of a hole that reaches further than it has come.
-            known = had.get(topic.encode(), (at, 0)) if after == at else self._holes[topic]
+            # Nobody counts for a reader. But it may be at the very beginning, or have had one just now.
+            known = holes.get(topic) or had.get(topic.encode(), (at, 0))
             stand = kept[topic.encode()] if seq <= page.through else None
             lost = maybe_lost(*known, nth, page.at.forgotten, stand)
             if lost != 0:
-                self._holes[topic] = seq, nth
+                holes[topic] = seq, nth
                 self._told.append(self._gap(topic, after, seq + 1, "retention", lost))
 
 

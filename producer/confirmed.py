@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 from collections.abc import Callable
 from threading import Condition, RLock, Thread
 from typing import cast
@@ -34,7 +35,7 @@ class Confirmed:
         # what is collected while a thread has it may be this.
         self._lock = RLock()
         self._changed = Condition(self._lock)
-        self._window = Window(producer, high_water, numbered=numbered)
+        self._window = Window(producer, high_water, instance=secrets.token_hex(8), numbered=numbered)
         self._is_closing = False
         self._all_confirmed: bool | None = None  # None until it is closed
         self._reported = 0  # events refused for good that `flush` has told of

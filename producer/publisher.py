@@ -224,8 +224,9 @@ class Publisher:
         Returns True if every event published has left for the broker, or with `confirm` is confirmed;
         False, with a warning in the log, if some were dropped or the time was too short.
         """
-        all_went = self._transport.close(self._close_s if timeout_s is None else timeout_s)
+        # First: who waits no longer for a close that is under way does not wait again at the end.
         self._forgotten.detach()
+        all_went = self._transport.close(self._close_s if timeout_s is None else timeout_s)
         with self._watch_lock:
             watch, self._watch = self._watch, None
         if watch is not None:

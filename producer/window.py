@@ -90,10 +90,21 @@ class Window:
     """
 
     def __init__(
-        self, producer: str, held_max: int, held_max_bytes: int = HELD_MAX_BYTES, *, numbered: bool = False
+        self,
+        producer: str,
+        held_max: int,
+        held_max_bytes: int = HELD_MAX_BYTES,
+        *,
+        instance: str,
+        numbered: bool = False,
     ) -> None:
-        """`numbered`: an event's number means something to who gave it: rather fail than change one."""
-        self._producer, self._numbered = producer, numbered
+        """
+        Args:
+            instance: nobody else's, also not that of this producer's next start.
+            numbered: an event's number means something to who gave it: rather fail than change one.
+        """
+        self._producer, self._instance, self._numbered = producer, instance, numbered
+        self._hellos = 0  # that were answered
         self._held_max, self._held_max_bytes = held_max, held_max_bytes
         self.is_full = False  # or at its end: nothing more is to be put; asked for each event
         self.taken = 0  # events, ever
@@ -180,7 +191,9 @@ class Window:
         self._last_id += 1
         if self._incarnation is None:
             self._hello = self._last_id, now_s + self._timeout_s
-            return Sending(Hello(id=self._last_id, producer=self._producer), [])
+            # The same until one is answered: it begins one incarnation, however often and late it comes.
+            instance = f"{self._instance}.{self._hellos}"
+            return Sending(Hello(id=self._last_id, producer=self._producer, instance=instance), [])
         batch, first = self._batches[self._cursor], self._next
         parts = batch.parts[batch.settled :] if batch.settled else batch.parts
         if first <= self._singly:
@@ -253,6 +266,7 @@ class Window:
             # Of a hello before the newest one: the incarnation that this began is over.
             return
         self._hello = None
+        self._hellos += 1
         if self._begun_id and page.last != (had := self._base - 1):
             if self._numbered:
                 self.fail(LogLost(self._producer, had, page.last))

@@ -88,7 +88,7 @@ def spoiled(folder: Path, *, is_killed: bool) -> Spoiled:
             bench.wait(20)
         if number == 12:
             bench.again()
-    publishing = Publishing(bench.log, bench.log.head, 1 << 20)
+    publishing = Publishing(bench.log, bench.log.head, 1 << 20, lambda: 0)
     for key in KEYS:
         publishing.take(b"", Submit(id=1, subject="s", key=key), pack_event(b"submitted", key.encode(), 0))
     publishing.take(b"", Hello(id=1, producer="p"), b"")

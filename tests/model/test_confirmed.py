@@ -126,7 +126,7 @@ class World:
     def start(self, chance: Random) -> None:
         """Another program with the same id; the ones before go on, if they can."""
         if len(self.programs) < PROGRAMS_MAX:
-            window = Window(PRODUCER, 10**6, numbered=self.numbered)
+            window = Window(PRODUCER, 10**6, instance=str(id(self)), numbered=self.numbered)
             self.programs.append(Program(len(self.programs), window))
             self.connect(self.programs[-1])
 

@@ -96,7 +96,7 @@ def node(code: str, folder: Path) -> list[str]:
 
 
 def test_a_producer_in_three_lines_of_pyzmq(broker: Broker) -> None:
-    (code,) = blocks(README, "python")
+    code, _ = blocks(README, "python")
     assert code.count("\n") == 3
     command = [sys.executable, "-c", here(code, broker)]
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_a_producer_in_three_lines_of_pyzmq(broker: Broker) -> None:
 
 
 def test_a_producer_in_three_lines_waits_for_a_broker_that_comes_later(tmp_path: Path) -> None:
-    (code,) = blocks(README, "python")
+    code, _ = blocks(README, "python")
     with reserved_ports(1) as (port,):
         push = f"tcp://127.0.0.1:{port}"
         # It says when the lines have run, before the end of their `with`, and when that is over.
@@ -118,6 +118,13 @@ def test_a_producer_in_three_lines_waits_for_a_broker_that_comes_later(tmp_path:
                 wait_printed(out, "over")
                 events = wait_for(lambda: logged(broker.address["control"], "room/*"), what="it arrives")
                 assert [event.payload for event in events] == [b'{"celsius": 20.5}']
+
+
+def test_a_confirmed_producer(broker: Broker, tmp_path: Path) -> None:
+    _, code = blocks(README, "python")
+    code = code.replace("confirm=True", f"confirm=True, control={broker.address['control']!r}")
+    subprocess.run([sys.executable, "-c", code], env=environment({}), timeout=DEADLINE_S, check=True)
+    assert [event.payload for event in logged(broker.address["control"], "order/*")] == [b'{"total":42}']
 
 
 def test_a_producer_in_node(broker: Broker, tmp_path: Path) -> None:
@@ -337,12 +344,16 @@ def test_publishing_is_answered_as_the_docs_say(published: Broker) -> None:
         asking.set(zmq.LINGER, 0)
         asking.set(zmq.RCVTIMEO, int(DEADLINE_S * 1000))
         asking.connect(published.address["control"])
+        incarnation = 0
         for request, answer in pairs:
+            if "incarnation" in request:
+                request["incarnation"] = incarnation
             frames = [json.dumps(request).encode()]
             if request["op"] != "hello":
                 frames.append(pack_event(b"till", b'{"total": 4.2}', 1) * 2)
             asking.send_multipart(frames)
             real = asking.recv_json()
+            incarnation = real.get("ok", {}).get("incarnation", incarnation)
             assert fits(answer, real), f"{request}\n{answer}\n{real}"
 
 

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import chain, pairwise, product
+from itertools import chain, islice, pairwise, product
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -24,6 +24,7 @@ import zmq
 
 from broker import control
 from broker.control import PAGE_EVENTS, DemandPage
+from broker.sockets import ANSWERS_HIGH_WATER
 from broker.wire import Content, Position, pack_meta
 from producer import Publisher
 from tests.support.log import ask, logged, status
@@ -242,7 +243,7 @@ def test_nothing_falls_between_the_past_and_what_comes(tmp_path: Path) -> None:
         for subscription in made:
             assert_has_all_since_its_cut(subscription, broker)
         assert [client.gaps for client in clients if client.gaps] == []
-        assert len(re.findall("broker connected", gateway.stderr())) > 2
+        assert len(re.findall("broker connected", gateway.stderr())) > 1
 
 
 def at(client: Client, seq: int) -> str:
@@ -389,9 +390,9 @@ def assert_exact(client: Client, subscription: Subscription, broker: Broker) -> 
 
 def test_answers_that_the_high_water_mark_drops_are_asked_for_again(tmp_path: Path) -> None:
     """Each reader asks another question, for half a megabyte; the answers do not fit on the way."""
-    path = "a/b/c/d/e/f/g"
+    path = "a/b/c/d/e/f/g/h"
     wild = [[name, "*"] for name in path.split("/")[1:]]
-    patterns = ["/".join(("a", *names)) for names in product(*wild)]
+    patterns = ["/".join(("a", *names)) for names in islice(product(*wild), ANSWERS_HIGH_WATER + 26)]
     with (
         running_broker(tmp_path, keep_events=KEEP) as broker,
         distant(tmp_path, broker, ring_max_bytes=0) as (gateway, _, asked),

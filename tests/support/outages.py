@@ -92,6 +92,7 @@ class _Run:
         self.maybe: Events = {}  # what was under way at the cut
         self.serial = 0
         self.incarnation = 0
+        self.now_us = 0
         self.publishing: Publishing
 
     def live(self) -> None:
@@ -161,8 +162,12 @@ class _Run:
     def _open(self) -> None:
         self.bench.open()
         self.epoch = self.epoch or self.bench.log.epoch
-        self.publishing = Publishing(self.bench.log, self.bench.log.head, 1 << 20)
+        self.publishing = Publishing(self.bench.log, self.bench.log.head, 1 << 20, self._clock_us)
         self.incarnation = 0
+
+    def _clock_us(self) -> int:
+        self.now_us += 1
+        return self.now_us
 
     # Steps
 

@@ -42,6 +42,7 @@ class PlayedBroker:
     hellos: int = 0
     ever: dict[int, list[Logged]] = field(default_factory=lambda: defaultdict(list))  # by epoch
     _incarnations: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    _begun: dict[str, str | None] = field(default_factory=dict)  # the instance of the newest hello
     _serial: count[int] = field(default_factory=lambda: count(1))
 
     def ask(self, data: bytes, events: bytes = b"") -> bytes:
@@ -57,6 +58,10 @@ class PlayedBroker:
         if self.trouble:
             return Error(code="unavailable", message=self.trouble)
         self.hellos += 1
+        if asked.instance and self._begun.get(asked.producer) == asked.instance:
+            begun, _ = self._incarnations[asked.producer][-1]
+            return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
+        self._begun[asked.producer] = asked.instance
         begun = next(self._serial)
         self._incarnations[asked.producer].append((begun, len(self.log)))
         return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
@@ -101,6 +106,7 @@ class PlayedBroker:
 
     def _anew(self, log: list[Logged]) -> None:
         self.log, self.epoch = log, self.epoch + 1
+        self._begun.clear()
         self.ever[self.epoch] = list(log)
 
     def _head(self) -> Head:

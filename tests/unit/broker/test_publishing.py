@@ -26,13 +26,14 @@ class Desk:
 
     bench: Bench
     publishing: Publishing = field(init=False)
+    now_us: int = 0  # incarnations are counted, as long as the clock says less
     forwarded: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.open()
 
     def open(self) -> None:
-        self.publishing = Publishing(self.bench.log, self.bench.log.head, 100)
+        self.publishing = Publishing(self.bench.log, self.bench.log.head, 100, lambda: self.now_us)
 
     def ask(self, *asked: control.Publishing, data: bytes = b"") -> list[str]:
         """All in one turn."""
@@ -67,8 +68,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(made)
 
 
-def hello(producer: str = "p") -> Hello:
-    return Hello(id=1, producer=producer)
+def hello(producer: str = "p", instance: str | None = None) -> Hello:
+    return Hello(id=1, producer=producer, instance=instance)
 
 
 def publish(first: int, incarnation: int = 1, known: int = 0, producer: str = "p") -> Publish:
@@ -152,6 +153,28 @@ def test_of_two_hellos_in_one_turn_one_wins(desk: Desk) -> None:
     assert desk.ask(hello(), hello()) == ["incarnation 1 last 0", "incarnation 2 last 0"]
     assert desk.ask(publish(1, incarnation=1), data=events(1)) == ["fenced"]
     assert desk.ask(publish(1, incarnation=2), data=events(1)) == ["last 1 1@1x1"]
+
+
+def test_a_hello_said_again_begins_nothing_however_late_it_comes(desk: Desk) -> None:
+    assert desk.ask(hello(instance="i"), hello(instance="i")) == ["incarnation 1 last 0"] * 2
+    desk.ask(publish(1), data=events(2))
+    assert desk.ask(hello(instance="i")) == ["incarnation 1 last 2"]
+    assert desk.ask(publish(3), data=events(1)) == ["last 3 1@1x3"]
+    assert desk.ask(hello(instance="j")) == ["incarnation 2 last 3"]
+    assert desk.ask(hello(instance="i")) == ["incarnation 3 last 3"]
+    assert desk.ask(hello(), hello()) == ["incarnation 4 last 3", "incarnation 5 last 3"]
+
+
+def test_no_incarnation_is_given_twice_though_the_log_began_anew(tmp_path: Path) -> None:
+    with bench(tmp_path, durability="memory") as made:
+        desk = Desk(made, now_us=1_000)
+        assert desk.ask(hello(), hello()) == ["incarnation 1000 last 0", "incarnation 1001 last 0"]
+        desk.killed()
+        desk.now_us = 2_000
+        assert desk.ask(hello()) == ["incarnation 2000 last 0"]
+        desk.ask(publish(1, incarnation=2_000), data=events(6))
+        # Of the one before: its events are not the ones that have these numbers now.
+        assert desk.ask(publish(6, incarnation=1_001), data=events(1)) == ["fenced"]
 
 
 def test_numbers_incarnations_and_places_outlive_a_kill(desk: Desk) -> None:

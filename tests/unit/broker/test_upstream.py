@@ -448,6 +448,24 @@ def test_a_hole_in_which_all_stands_is_none() -> None:
     assert scene.told() == ["a 8", "a 20", "up to 20"]
 
 
+def test_what_stands_in_a_hole_is_not_counted_with_the_next() -> None:
+    scene = standing("b")
+    scene.come(event("b", 20, 16, nth=7))
+    scene.replayed(event("b", 13, 11, nth=4), through=15, holes=[("b", 14, 3)])
+    scene.replayed(event("b", 20, 16, nth=7), through=20, holes=[("b", 16, 6)])
+    told = ["gap b 10..15 retention", "b 13", "up to 15", "gap b 14..17 retention lost=2", "b 20", "up to 20"]
+    assert scene.told() == told
+
+
+def test_what_stands_in_a_hole_does_not_tell_how_many_are_gone_behind_it() -> None:
+    scene = standing("b")
+    scene.come(event("b", 30, 29, nth=9))
+    scene.replayed(event("b", 13, 11, nth=4), through=15, holes=[("b", 15, 0)])
+    scene.replayed(event("b", 30, 29, nth=9), through=30, holes=[("b", 29, 8)])
+    told = ["gap b 10..16 retention", "b 13", "up to 15", "gap b 15..30 retention", "b 30", "up to 30"]
+    assert scene.told() == told
+
+
 def test_a_hole_that_was_told_is_not_asked_for_again() -> None:
     scene = standing("a")
     scene.come(event("a", 14, 13))

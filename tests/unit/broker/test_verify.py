@@ -63,7 +63,7 @@ def stored(on: Bench, *rows: Row) -> None:
 def test_a_sound_log_and_what_it_has(on: Bench) -> None:
     put(on.log, "a", "b", "a")
     put(on.log, "c", payload=b"x" * 100)
-    publishing = Publishing(on.log, on.log.head, 1_000)
+    publishing = Publishing(on.log, on.log.head, 1_000, lambda: 0)
     publishing.take(b"", Hello(id=1, producer="p"), b"")
     publishing.take(b"", Submit(id=2, subject="s", key="k"), pack_event(b"a", b"1", 0))
     publishing.commit(NOW_US)
@@ -177,7 +177,7 @@ def test_what_was_wrong_when_it_was_written(on: Bench, rows: list[Row], says: st
     ],
 )
 def test_damage_of_a_row(on: Bench, statement: str, says: str) -> None:
-    publishing = Publishing(on.log, on.log.head, 1_000)
+    publishing = Publishing(on.log, on.log.head, 1_000, lambda: 0)
     publishing.take(b"", Hello(id=1, producer="p"), b"")
     publishing.take(b"", Submit(id=2, subject="s", key="k"), pack_event(b"a", b"1", 0))
     publishing.commit(NOW_US)

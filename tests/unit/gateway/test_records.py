@@ -121,3 +121,17 @@ def test_more_weigh_more() -> None:
     assert Records().weight == 0
     assert records(FOUR).weight == 4 * records(FOUR[:1]).weight
     assert records([event("a", 1, payload=b"x" * 1_000)]).weight > 3_000
+
+
+def test_they_are_counted_by_topic_and_span() -> None:
+    found = records([event("a", 11), event("b", 12), event("a", 15), event("a", 19), event("c", 20)])
+    spans = {b"a": (11, 15), b"b": (12, 99), b"d": (0, 99)}
+    assert found.count_within(spans) == {b"a": 1}
+    assert found[:2].count_within({b"a": (0, 99), b"b": (0, 99)}) == {b"a": 1, b"b": 1}
+
+
+def test_the_newest_of_each_topic() -> None:
+    found = records(
+        [event("a", 11, nth=4), event("b", 12, nth=9), event("a", 15, nth=5), event("a", 19, nth=6)]
+    )
+    assert found[:3].newest() == {b"a": (15, 5), b"b": (12, 9)}

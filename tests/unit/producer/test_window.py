@@ -33,6 +33,11 @@ def hello_page(last: int, incarnation: int = 1, epoch: int = EPOCH) -> HelloPage
     return HelloPage(at=head(epoch), incarnation=incarnation, last=last)
 
 
+def hello(id: int, answered: int = 0) -> Hello:
+    """After so many that were answered."""
+    return Hello(id=id, producer="p", instance=f"i.{answered}")
+
+
 def page(last: int, *runs: Run, epoch: int = EPOCH) -> PublishPage:
     return PublishPage(at=head(epoch), last=last, runs=list(runs))
 
@@ -55,7 +60,7 @@ def ids(sendings: list[Sending]) -> list[int]:
 
 
 def linked(*, held_max: int = 10**6, numbered: bool = False) -> Window:
-    window = Window("p", held_max, numbered=numbered)
+    window = Window("p", held_max, instance="i", numbered=numbered)
     window.on_link()
     return window
 
@@ -63,8 +68,7 @@ def linked(*, held_max: int = 10**6, numbered: bool = False) -> Window:
 def greeted(last: int = 0, *, held_max: int = 10**6, numbered: bool = False) -> Window:
     """With its hello answered, and nothing in it."""
     window = linked(held_max=held_max, numbered=numbered)
-    ((hello, parts),) = window.due(0)
-    assert (hello, parts) == (Hello(id=1, producer="p"), [])
+    assert window.due(0) == [Sending(hello(1), [])]
     window.on_hello(1, hello_page(last))
     return window
 
@@ -88,11 +92,11 @@ def settled(window: Window) -> list[object]:
 
 
 def test_nothing_is_sent_without_a_link_and_nothing_but_a_hello_before_its_answer() -> None:
-    window = Window("p", 10)
+    window = Window("p", 10, instance="i")
     put(window, b"a")
     assert (window.due(0), window.next_s) == ([], None)
     window.on_link()
-    assert [each.request for each in window.due(0)] == [Hello(id=1, producer="p")]
+    assert [each.request for each in window.due(0)] == [hello(1)]
     assert window.due(0) == []
     assert window.last is None
     window.on_hello(1, hello_page(last=41, incarnation=7))
@@ -147,7 +151,7 @@ def test_it_says_what_it_knows() -> None:
     ],
 )
 def test_it_is_bounded(parts: list[bytes], full: bool, room: bool) -> None:
-    window = Window("p", 4, 100)
+    window = Window("p", 4, 100, instance="i")
     put(window, *parts)
     assert (window.is_full, window.has_room) == (full, room)
 
