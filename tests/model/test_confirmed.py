@@ -126,8 +126,9 @@ class World:
     def start(self, chance: Random) -> None:
         """Another program with the same id; the ones before go on, if they can."""
         if len(self.programs) < PROGRAMS_MAX:
-            window = Window(PRODUCER, 10**6, instance=str(id(self)), numbered=self.numbered)
-            self.programs.append(Program(len(self.programs), window))
+            number = len(self.programs)
+            window = Window(PRODUCER, 10**6, instance=str(number), numbered=self.numbered)
+            self.programs.append(Program(number, window))
             self.connect(self.programs[-1])
 
     def cut(self, chance: Random) -> None:

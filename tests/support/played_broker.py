@@ -57,10 +57,10 @@ class PlayedBroker:
     def _hello(self, asked: Hello) -> HelloPage | Error:
         if self.trouble:
             return Error(code="unavailable", message=self.trouble)
-        self.hellos += 1
         if asked.instance and self._begun.get(asked.producer) == asked.instance:
             begun, _ = self._incarnations[asked.producer][-1]
             return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
+        self.hellos += 1
         self._begun[asked.producer] = asked.instance
         begun = next(self._serial)
         self._incarnations[asked.producer].append((begun, len(self.log)))
