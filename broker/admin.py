@@ -78,6 +78,11 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "penstock_broker_log_writable", "1, or 0 while the log cannot be written.", status.trouble is None
         )
+        unanswered = CounterMetricFamily(
+            "penstock_broker_unanswered", "Answers that their requester did not take."
+        )
+        unanswered.add_metric([], status.unanswered)
+        yield unanswered
         drops = CounterMetricFamily(
             "penstock_broker_feed_drops", "Times that a subscriber lost messages at its high-water mark."
         )

@@ -245,6 +245,7 @@ class StatusPage(Struct, frozen=True, kw_only=True):
     late: int = 0  # of these, how many came after all
     unclear: int = 0  # events before the first one heard of a producer: missing, or taken in earlier
     worst: list[Missing] = []  # the producers of which most is missing
+    unanswered: int = 0  # answers that their requester did not take: it asks again
     confirmed: int  # of the logged, those of which it was told
     refused: dict[str, int]  # requests to publish, by code
     trouble: str | None = None  # why nothing can be logged just now

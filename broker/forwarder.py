@@ -255,6 +255,7 @@ class Forwarder:
             late=self._heard.late,
             unclear=self._heard.unclear,
             worst=self._heard.worst(),
+            unanswered=self._unanswered,
             confirmed=self._publishing.confirmed,
             refused=dict(self._publishing.refused),
             trouble=self._log.trouble,

@@ -280,12 +280,13 @@ class Upstream(Generic[E]):
     def _tell_holes(self, page: ReplayPage, events: Sequence[E]) -> None:
         if not page.holes:
             return
-        upto = {topic: seq for topic, seq, _ in page.holes}
-        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand.
+        upto = {topic: nth for topic, _, nth in page.holes}
+        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand. By
+        # their numbers: after a restart the log knows that of the newest, and of its seq only a bound.
         kept = Counter(
             event.topic
             for event in events
-            if event.seq <= upto.get(event.topic, 0) and event.seq > (self._last_on(event.topic)[0] or 0)
+            if event.nth <= upto.get(event.topic, 0) and event.seq > (self._last_on(event.topic)[0] or 0)
         )
         for topic, seq, nth in page.holes:
             seen, seen_nth = self._last_on(topic)
@@ -356,6 +357,8 @@ class Upstream(Generic[E]):
         if lacks and not event.unlogged:
             self._fill(event.seq)
             return
+        if lacks:  # it is in no log, so no replay leads up to it
+            self._gap(event.topic, self._last_on(event.topic)[0] or 0, event.prev + 1, "late")
         self._offer(event)
 
     def _marker(self, marker: Marker) -> None:

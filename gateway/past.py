@@ -186,8 +186,9 @@ class Past(Reading):
             if seq > at
         }
         told = {topic: holes.get(topic, (at, 0))[0] for topic, _, _ in page.holes}
-        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand.
-        kept = events.count_within({topic.encode(): (told[topic], seq) for topic, seq, _ in page.holes})
+        # Retention takes whole chunks: of what is older than the newest that is gone, some may stand. By
+        # their numbers: after a restart the log knows that of the newest, and of its seq only a bound.
+        kept = events.count_within({topic.encode(): (told[topic], nth) for topic, _, nth in page.holes})
         for topic, seq, nth in page.holes:
             after = told[topic]
             if seq <= after:

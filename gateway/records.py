@@ -79,10 +79,10 @@ class Records(Sequence[Event]):
         return {record[0]: (record[4], record[2]) for record in self._records[self._start : self._stop]}
 
     def count_within(self, spans: Mapping[bytes, tuple[int, int]]) -> Counter[bytes]:
-        """How many of each topic have after < seq <= upto, by its span."""
+        """How many of each topic are beyond a seq and have at most a number, by its span of the two."""
         counts = Counter[bytes]()
         for record in self._records[self._start : self._stop]:
-            if (span := spans.get(record[0])) and span[0] < record[4] <= span[1]:
+            if (span := spans.get(record[0])) and span[0] < record[4] and record[2] <= span[1]:
                 counts[record[0]] += 1
         return counts
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.faults.stage import Stage, quantile, stage
+from tests.faults.stage import Stage, stage
 from tests.faults.verdict import Verdict
 from tests.support.proxy import Proxy, proxied
 
@@ -112,8 +112,7 @@ def slow(seed: int, brief: bool = False) -> Verdict:
         verdict = on.judge()
         on.must(not on.returns_s(), "clients kept their connections")
         on.must(not verdict.report.gaps, "all of it was in the log")
-        before = quantile(on.latencies_ms(quiet_s, slow_s), 0.99)
-        after = quantile(on.latencies_ms(slow_s, healed_s), 0.99)
+        before, after = on.calm_p99_ms(quiet_s, slow_s), on.calm_p99_ms(slow_s, healed_s)
         on.measure("others' p99 before", before, "ms")
         on.measure("after to before", after / before if before else 0.0, "times", at_most=OTHERS_P99)
         return verdict

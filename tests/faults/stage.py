@@ -134,6 +134,8 @@ class Stage:
         self.gateways: list[Gateway] = []
         self.crowds: list[Crowd] = []
         self.producers: list[Producing] = []
+        self.log: Sequence[Kept] = ()  # once it was judged
+        self.journals: list[Journal] = []
         self.broker: Broker
         self.stack = stack
         self._started_s = time.monotonic()
@@ -240,7 +242,7 @@ class Stage:
 
     def must(self, condition: object, what: str) -> None:
         """Else the run does not hold, and says so."""
-        if not condition:
+        if not condition and what not in self.verdict.broken:
             self.verdict.broken.append(what)
 
     def measure(self, name: str, value: float, unit: str = "", at_most: float | None = None) -> None:
@@ -268,6 +270,7 @@ class Stage:
         if kept is None:
             kept = self.kept()
         self.must(kept, "something was logged")
+        self.log = kept
         self.note("clients get the rest")
         for crowd in self.crowds:
             self._await_newest(crowd, kept, catch_up_s)
@@ -351,6 +354,15 @@ class Stage:
                             found.append((arrival.came_ns - journal.events[entry].sent_ns) / 1e6)
                     start = arrival.entries
         return sorted(found)
+
+    def calm_p99_ms(self, from_s: float, to_s: float) -> float:
+        """The 99th of 100 of a time in which nothing changes: of its thirds the least.
+
+        What else runs on the machine can only add to it, and comes and goes.
+        """
+        third_s = (to_s - from_s) / 3
+        starts = [from_s + third_s * number for number in range(3)]
+        return min(quantile(self.latencies_ms(start_s, start_s + third_s), 0.99) for start_s in starts)
 
     def stale_after_s(self, from_s: float) -> list[float]:
         """How long after that moment, or after the last event if that is later, clients were told `stale`.

@@ -240,7 +240,8 @@ def test_a_barrier_that_is_not_answered_is_asked_for_again_and_either_marker_doe
         pytest.param([event("ab", 11, 9), event("b", 12, 9)], ["b 12"], id="of a name that begins alike"),
         pytest.param([event("b", 15, 9), event("a", 16, 14, nth=1)], ["b 15", "a 16"],
                      id="the first of a topic names what was forgotten before the newest seen"),
-        pytest.param([event("a", 12, 11, unlogged=True)], ["a 12"], id="an unlogged one waits for no log"),
+        pytest.param([event("a", 12, 11, unlogged=True)], ["gap a 10..12 late", "a 12"],
+                     id="an unlogged one waits for no log"),
     ],
 )  # fmt: skip
 def test_what_lacks_nothing_goes_on_at_once(arriving: list[Event], told: list[str]) -> None:
@@ -390,7 +391,7 @@ def test_what_is_gone_is_told_before_the_page(fields: dict[str, Any], told: list
     scene.tails(("b", 8, 4), through=10)
     scene.come(event("a", 14, 5, drops=1))
     scene.told()
-    scene.replayed(event("b", 13, 8), through=13, **fields)
+    scene.replayed(event("b", 13, 8, nth=20), through=13, **fields)
     assert scene.told() == [*told, "b 13", "up to 13", "a 14"]
 
 
@@ -446,6 +447,13 @@ def test_a_hole_in_which_all_stands_is_none() -> None:
     scene.told()
     scene.replayed(event("a", 8, 6, nth=2), event("a", 20, 8, nth=3), through=20, holes=[("a", 19, 2)])
     assert scene.told() == ["a 8", "a 20", "up to 20"]
+
+
+def test_what_is_gone_is_told_also_where_the_log_knows_only_a_bound_of_its_seq() -> None:
+    scene = standing("b")
+    scene.come(event("b", 11, 9, nth=1), event("b", 15, 14, nth=4))
+    scene.replayed(event("b", 14, 13, nth=3), event("b", 15, 14, nth=4), through=15, holes=[("b", 14, 2)])
+    assert scene.told() == ["b 11", "gap b 11..15 retention lost=1", "b 14", "b 15", "up to 15"]
 
 
 def test_what_stands_in_a_hole_is_not_counted_with_the_next() -> None:

@@ -649,6 +649,17 @@ def test_how_many_are_gone_is_told_where_it_is_certain(since: int, told: str) ->
     assert socket.heard()[1] == told
 
 
+def test_what_is_gone_is_told_also_where_the_log_knows_only_a_bound_of_its_seq() -> None:
+    flow = Flow()
+    flow.publish(*"aaaaa")
+    flow.log.forget(1)
+    flow.log.gone["a"] = (2, 1)  # as after a restart: 2 stands
+    socket = flow.connect()
+    socket.say(subscribe="a", id=1, since=str(position(0)))
+    flow.rest()
+    assert socket.heard()[1:3] == ["#1 gap a 0..3 retention lost=1", "#1 a 2"]
+
+
 def test_who_reads_on_from_a_page_knows_how_many_are_gone_behind_it() -> None:
     flow = Flow(ring_bytes=3 * EVENT_BYTES)
     slow = flow.connect("a", room=1)

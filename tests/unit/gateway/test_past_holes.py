@@ -105,6 +105,12 @@ def test_what_stood_in_a_hole_and_is_newer_than_all_of_it_is_not_counted_with_th
     ]
 
 
+def test_what_is_newer_than_the_newest_that_is_gone_is_none_of_what_stands_in_the_hole() -> None:
+    stand = [event("a", 5, nth=3), event("a", 12, nth=6), event("a", 14, nth=7)]
+    log = Log((HEAD, [("a", 20, 5)], stand))
+    assert told(log) == ["gap a 0..21 retention lost=4", "a 5", "a 12", "a 14"]
+
+
 def test_a_topic_that_may_have_begun_anew_is_not_counted() -> None:
     first: Page = (20, [], [event("a", 16, 12, nth=6)])
     second = (HEAD, [("a", 30, 9)], [event("a", 31, 30, nth=10)])

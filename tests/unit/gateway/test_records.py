@@ -124,8 +124,10 @@ def test_more_weigh_more() -> None:
 
 
 def test_they_are_counted_by_topic_and_span() -> None:
-    found = records([event("a", 11), event("b", 12), event("a", 15), event("a", 19), event("c", 20)])
-    spans = {b"a": (11, 15), b"b": (12, 99), b"d": (0, 99)}
+    found = records(
+        [event("a", 11), event("b", 12), event("a", 15, 11, nth=2), event("a", 19, 15, nth=3), event("c", 20)]
+    )
+    spans = {b"a": (11, 2), b"b": (12, 99), b"d": (0, 99)}
     assert found.count_within(spans) == {b"a": 1}
     assert found[:2].count_within({b"a": (0, 99), b"b": (0, 99)}) == {b"a": 1, b"b": 1}
 
