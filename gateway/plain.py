@@ -42,8 +42,11 @@ class Replay(io.RawIOBase):
         if self._is_over:
             return None
         self.is_sound = False
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:  # a byte that is there already would be taken before any time-out
+            raise TimeoutError
         still_s = self._sock.gettimeout()
-        self._sock.settimeout(max(0.001, min(still_s, self._deadline_s - time.monotonic())))
+        self._sock.settimeout(min(still_s, left_s))
         size = int(self._sock.recv_into(buffer))
         self._sock.settimeout(still_s)
         self.is_sound = size > 0
