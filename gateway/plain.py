@@ -44,7 +44,7 @@ class Replay(io.RawIOBase):
         self.is_sound = False
         left_s = self._deadline_s - time.monotonic()
         if left_s <= 0:  # a byte that is there already would be taken before any time-out
-            raise TimeoutError
+            raise TimeoutError("timed out")  # as the socket would say it
         still_s = self._sock.gettimeout()
         self._sock.settimeout(min(still_s, left_s))
         size = int(self._sock.recv_into(buffer))
