@@ -14,7 +14,7 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up restart rolling test lint types test-web test-python chromium bench peers pins clean
+.PHONY: help up restart rolling test lint types test-web test-python chromium bench faults soak faketime peers pins clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo 'make lint     ruff alone'
 	@echo 'make types    mypy alone'
 	@echo 'make bench    speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
+	@echo 'make faults   bring about faults in real processes, twenty times each: two hours (FAULTS="--only F1 F4": sooner)'
+	@echo 'make soak     kill at random for MINUTES=10, and look whether anything is lost or grows'
 	@echo 'make peers    install these others, for the bench alone'
 	@echo 'make pins     resolve requirements/*.in again (exact versions, with hashes)'
 	@echo 'make clean    remove what was installed, built and logged; the event log run/penstock.log.db stays'

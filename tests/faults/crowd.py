@@ -248,7 +248,7 @@ class Crowd:
         made = connection.socket
         assert made is not None
         rate = connection.follow.bytes_per_s
-        # What it takes at a time, a hundredth of a second's worth, is what it then waits for.
+        # What it takes at a time, a tenth of a second's worth, is what it then waits for.
         is_slow = bool(rate) and connection.browser.is_following
         try:
             if connection.step is Step.OPENING and not connection.held:
@@ -258,7 +258,7 @@ class Crowd:
                 made.send(REQUEST)
                 self._poll.modify(made, select.EPOLLIN)
                 return
-            size = made.recv_into(self._buffer, max(1, int(rate / 100)) if is_slow and rate else 0)
+            size = made.recv_into(self._buffer, max(1, int(rate / 10)) if is_slow and rate else 0)
         except BlockingIOError:
             return
         except OSError:
