@@ -11,7 +11,6 @@ import msgspec
 
 from broker import control
 from broker.control import (
-    PREFIXES_MAX,
     Answer,
     Demand,
     DemandPage,
@@ -103,7 +102,7 @@ class Answers:
                 ]
                 return (TopicsPage(at=self._head(), topics=topics, more=more),)
             case Demand():
-                return (DemandPage(at=self._head(), prefixes=self._prefixes()[:PREFIXES_MAX]),)
+                return (DemandPage(at=self._head(), prefixes=self._prefixes()),)
             case Status():
                 return (self._status(),)
         raise AssertionError(f"no answer to {asked!r}")

@@ -99,7 +99,8 @@ def _copy(source: Path, to: Path, progress: Progress) -> None:
                 after, pages=STEP_PAGES, progress=lambda _, left, total: progress(total - left, total)
             )
     except sqlite3.Error as error:
-        raise LogError(f"cannot copy {source} to {to}: {error}: see that the disk has room") from error
+        why = f"{error}: see that the folder is there and may be written, and the disk has room"
+        raise LogError(f"cannot copy {source} to {to}: {why}") from error
     # Whatever file it becomes: the broker that opens it sees that it is a copy, and begins a new epoch.
     store = Store(to)
     try:

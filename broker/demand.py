@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
+from broker.control import PREFIXES_MAX
 from broker.topics import SYSTEM
 from broker.wire import SYNC_PREFIX
 
@@ -54,5 +56,6 @@ class Demand:
         return len(self._prefixes)
 
     def prefixes(self) -> list[str]:
-        """In order; bytes that are no UTF-8 (they match no topic) with escapes."""
-        return [prefix.decode(errors="backslashreplace") for prefix in sorted(self._prefixes)]
+        """In order; bytes that are no UTF-8 (they match no topic) with escapes. PREFIXES_MAX at most, any."""
+        some = islice(self._prefixes, PREFIXES_MAX)  # to sort all of a million would take a second
+        return [prefix.decode(errors="backslashreplace") for prefix in sorted(some)]

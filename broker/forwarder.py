@@ -26,14 +26,16 @@ from broker.more import more_of
 from broker.pace import Pace
 from broker.publishing import Publishing
 from broker.reader import Event
+from broker.replies import PAUSE_S, Replies
 from broker.sockets import Sockets
 from broker.wire import BEAT_S, BEAT_TOPIC, DEMAND_TOPIC, pack_stamp
 
 log = logging.getLogger(__name__)
 
 # One turn of the loop: at most so many messages of each ingest port, about so many bytes of payload,
-# so many subscription messages, and so long with control requests.
+# so many subscription messages, and so long with control requests, or about so many events of theirs.
 TURN_MESSAGES = 1_000
+TURN_EVENTS = 5_000
 TURN_BYTES = 4 << 20
 TURN_SUBSCRIPTIONS = 1_000
 TURN_CONTROL_S = 0.010
@@ -63,7 +65,8 @@ class Forwarder:
         self._answers = Answers(log, self.head, self._demand.prefixes, self._status)
         self._publishing = Publishing(log, self.head, payload_max_bytes, _now_us)
         self._asked: deque[tuple[bytes, control.AnyRequest]] = deque()  # with their askers
-        self._logged = self._unanswered = 0
+        self._replies = Replies(partial(sockets.control.send_multipart, flags=zmq.NOBLOCK))
+        self._logged = 0
         self._started_s = self.alive_s = time.monotonic()
         self._next_beat_s = self._next_maintain_s = 0.0
         self._pace = Pace()
@@ -101,18 +104,21 @@ class Forwarder:
         while time.monotonic() < until_s and arrivals.poll(QUIET_MS):
             self._take_in(self._arrivals)
             self._answer_requests()
+            self._replies.go_on(time.monotonic())
         self._beat()
 
     def _wait_s(self) -> float:
         if self._asked:
             return 0.0
         wait_s = min(self._next_beat_s, self._next_maintain_s) - time.monotonic()
-        return max(0.0, min(IDLE_S, wait_s))
+        return max(0.0, min(PAUSE_S if self._replies else IDLE_S, wait_s))
 
     def _turn(self, wait_s: float) -> None:
         ready = dict(self._poller.poll(ceil(wait_s * 1000)))
         self.alive_s = time.monotonic()
         arrived = [socket for socket in self._arrivals if socket in ready]
+        if self._replies:
+            self._replies.go_on(self.alive_s)
         if arrived:
             if wait_s := self._pace.wait_s(self.alive_s):
                 time.sleep(wait_s)
@@ -148,7 +154,7 @@ class Forwarder:
             self._logged += len(events)
             self._forward(events)
             for asker, answer in answers:
-                self._reply(asker, [answer])
+                self._replies.confirm(asker, answer, time.monotonic())
         if count:
             self._pace.note(started_s, time.monotonic(), count)
 
@@ -158,18 +164,20 @@ class Forwarder:
     def _hear(self) -> None:
         """Take what is asked: what is to be published into the next commit, other questions into a queue."""
         publishing, until_s = self._publishing, time.monotonic() + TURN_CONTROL_S
-        while len(self._asked) < ASKED_MAX and publishing.size < TURN_BYTES and time.monotonic() < until_s:
+        while len(self._asked) < ASKED_MAX and time.monotonic() < until_s:
+            if publishing.size >= TURN_BYTES or len(publishing) >= TURN_EVENTS:
+                return
             try:
                 sender, *frames = _receive_some(self._sockets.control, 3)
             except zmq.Again:
                 return
             asked = read(frames[0] if len(frames) in (1, 2) else b"")
             if isinstance(asked, bytes):
-                self._reply(sender, [asked])
+                self._replies.send(sender, [asked])
             elif isinstance(asked, Publish | Submit):
                 publishing.take(sender, asked, frames[1] if len(frames) == 2 else b"")
             elif len(frames) != 1:
-                self._reply(sender, [refusal(asked.id, "bad_request", "want one frame")])
+                self._replies.send(sender, [refusal(asked.id, "bad_request", "want one frame")])
             elif isinstance(asked, Hello):
                 publishing.take(sender, asked, b"")
             else:
@@ -199,14 +207,7 @@ class Forwarder:
         until_s = time.monotonic() + TURN_CONTROL_S
         while self._asked and time.monotonic() < until_s:
             sender, asked = self._asked.popleft()
-            self._reply(sender, self._answers.answer(asked))
-
-    def _reply(self, asker: bytes, answer: Sequence[bytes]) -> None:
-        try:
-            self._sockets.control.send_multipart([asker, *answer], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            # It has gone, or does not read its answers: it asks again if it still wants to know.
-            self._unanswered += 1
+            self._replies.send(sender, self._answers.answer(asked))
 
     def _publish(self, topic: bytes, body: bytes, seq: int) -> None:
         """A message of the system's own: no event, in no log."""
@@ -221,7 +222,7 @@ class Forwarder:
         trouble.update(
             feed_high_water=self._feed.drops,
             no_subscription=self._demand.ignored,
-            unanswered=self._unanswered,
+            unanswered=self._replies.dropped,
         )
         for reason, count in (trouble - self._reported).items():
             log.warning("dropped reason=%s count=%d", reason, count)
@@ -255,7 +256,7 @@ class Forwarder:
             late=self._heard.late,
             unclear=self._heard.unclear,
             worst=self._heard.worst(),
-            unanswered=self._unanswered,
+            unanswered=self._replies.dropped,
             confirmed=self._publishing.confirmed,
             refused=dict(self._publishing.refused),
             trouble=self._log.trouble,

@@ -313,7 +313,7 @@ class Log:
             tail.nth -= 1
             if not tail.nth:  # its first, so it has begun with them
                 self._index.forget(tail)
-                self._unsaved.remove((tail.id, tail.name))
+                self._unsaved.pop()  # the newest: they go in the order opposite to that in which they came
 
     def _row(
         self, entries: list[bytes], payloads: list[bytes], ids: list[int], last: int, now_us: int

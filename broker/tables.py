@@ -123,7 +123,7 @@ def open_for_reading(path: Path) -> Connection:
         LogError: there is no file. ForeignLog: it is no database. sqlite3.Error.
     """
     if not path.is_file():
-        raise LogError(f"there is no log at {path}: name another one with --log, or set PENSTOCK_BROKER__LOG")
+        raise LogError(f"there is no log at {path}: name another one, or set PENSTOCK_BROKER__LOG")
     place = f"file:{quote(str(path.resolve()))}?mode=ro"
     db = sqlite3.connect(place, uri=True, isolation_level=None)
     try:

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from broker.control import LastPage, ReplayPage
@@ -74,8 +75,8 @@ class Behind:
     """What a connection has only while it is not simply live."""
 
     __slots__ = (
-        "commands", "control", "cut", "is_newest_next", "is_slow", "looks", "newest", "past", "publishes",
-        "publishing", "queued", "told", "unsent",
+        "commands", "control", "cut", "frames", "is_newest_next", "is_slow", "looks", "newest", "past",
+        "publishes", "publishing", "queued", "told", "unsent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ class Behind:
         self.unsent: memoryview | None = None
         self.control: bytes | None = None  # a ping or pong; the newest pong answers for all before it
         self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
+        self.frames: list[Iterator[Command]] = []  # of the client; while there are any, COMMANDS_MAX wait
         self.commands: deque[Command] = deque()
         self.cut: Cut | None = None
         self.publishing: Publish | None = None  # the one that the broker has yet to answer
@@ -149,16 +151,27 @@ class Connection(ABC):
 
     def receive(self, text: str) -> None:
         """A frame from the client."""
-        commands, limits = self._work().commands, self.hub.limits
-        for command in protocol.commands(text, limits["history"]):
-            # Not for what will be refused: that must cost the broker nothing.
-            has_room = len(self.interest.wants) + len(commands) < limits["subscriptions"]
-            if has_room and isinstance(command, Subscribe):
-                for wanted in command.patterns:
-                    self.hub.needs.announce(wanted)
-            commands.append(command)
+        behind = self._work()
+        behind.frames.append(protocol.commands(text, self.hub.limits["history"]))
+        self._read(behind)
         # Once for all of them: between two, the connection would join the flow only to leave it again.
         self.pump()
+
+    def _read(self, behind: Behind) -> None:
+        """The next commands of its frames. Not all: a thousand of them take ten milliseconds, and a few
+        clients that send such frames would hold everybody up.
+        """
+        commands, limits = behind.commands, self.hub.limits
+        while behind.frames and len(commands) < COMMANDS_MAX:
+            for command in islice(behind.frames[0], COMMANDS_MAX - len(commands)):
+                # Not for what will be refused: that must cost the broker nothing.
+                has_room = len(self.interest.wants) + len(commands) < limits["subscriptions"]
+                if has_room and isinstance(command, Subscribe):
+                    for wanted in command.patterns:
+                        self.hub.needs.announce(wanted)
+                commands.append(command)
+            if len(commands) < COMMANDS_MAX:
+                del behind.frames[0]
 
     def command(self, command: Command) -> None:
         self._work().commands.append(command)
@@ -280,7 +293,9 @@ class Connection(ABC):
                 # What leaving the flow has still to tell comes before a reply that moves on.
                 return b"" if behind.told else self._answer(behind, cut)
         elif behind.commands:
-            return self._obey(behind, behind.commands.popleft())
+            command = behind.commands.popleft()
+            self._read(behind)
+            return self._obey(behind, command)
         return self._catch_up(behind, behind.past) if behind.past else None
 
     def _obey(self, behind: Behind, command: Command) -> bytes | None:

@@ -97,6 +97,8 @@ class Confirmed:
         with self._changed:
             self._await(lambda: window.last is not None, self._wait_s)
             if window.last is None:
+                if self._all_confirmed is not None:
+                    raise RuntimeError("`last` on a closed Publisher")
                 raise PublishTimeout(
                     self.address, self._wait_s or 0, f"the broker at {self.address}: {window.why}"
                 )

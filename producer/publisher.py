@@ -82,7 +82,9 @@ class Publisher:
         Raises:
             BadSetting: not an address, or arguments that do not go together.
         """
-        producer = producer_id or f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
+        producer = _own_id() if producer_id is None else _checked(producer_id)
+        if high_water < 1:
+            raise BadSetting(f"high_water is {high_water}, want 1 or more")
         self._transport: Plain | Confirmed
         if confirm:
             if ingest or wait:
@@ -260,6 +262,20 @@ class Publisher:
         if isinstance(self._transport, Confirmed):
             return self._transport
         raise RuntimeError("nothing is confirmed here: make it a Publisher(confirm=True)")
+
+
+def _own_id() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
+
+
+def _checked(producer_id: str) -> str:
+    """Raises BadSetting: none that can be said, or one for whoever has none."""
+    try:
+        if producer_id.encode():
+            return producer_id
+    except UnicodeEncodeError:
+        pass
+    raise BadSetting(f"producer_id={producer_id!r}: want text, or None for one of its own")
 
 
 @lru_cache(maxsize=10_000)

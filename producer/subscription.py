@@ -65,6 +65,7 @@ class Subscription:
         self._history = 0 if since else history  # how much of it is still awaited
         self._history_upto: int | None = None  # None: where it ends is not known yet
         self._history_s = 0.0
+        self._behind_history: list[Gap] = []  # a new log, before the old one has told its history
         self._is_paused = False  # the reader has enough to read
         self._silent_s: float | None = None  # since when it is known that nobody was heard; None: it was told
         self._now_s = 0.0
@@ -127,9 +128,11 @@ class Subscription:
             self._reader.put(event)
 
     def offer_gap(self, gap: Gap) -> None:
-        # Whoever awaits history has seen nothing yet that something could be missing behind.
-        if not self._history and (gap.pattern == "**" or self._is_wanted(gap.pattern)):
-            self._reader.put(gap)
+        if gap.pattern == "**" or self._is_wanted(gap.pattern):
+            if self._history:
+                self._behind_history.append(gap)
+            else:
+                self._reader.put(gap)
 
     def advance(self, seq: int) -> None:
         self._reader.begin()
@@ -205,6 +208,9 @@ class Subscription:
             self._reader.put(Gap("**", Position(epoch, first - 1), Position(epoch, last + 1), "damaged"))
         for event in events:
             self._reader.put(event)
+        for gap in self._behind_history:
+            self._reader.put(gap)
+        self._behind_history.clear()
         self._reader.reach(Position(epoch, upto))
         self._go_on(self._now_s)
 

@@ -17,9 +17,9 @@ import pytest
 import zmq
 
 from broker import control
-from broker.control import DemandPage, Head
+from broker.control import DemandPage, Head, Submit
 from broker.sockets import HEARTBEAT_MS
-from broker.wire import BEAT_TOPIC, DEMAND_TOPIC, Stamp, unpack_stamp
+from broker.wire import BEAT_TOPIC, DEMAND_TOPIC, Stamp, pack_event, unpack_stamp
 from tests.support.log import ask, logged, status
 from tests.support.processes import Broker, Service, broker_environment
 from tests.support.processes import broker as running_broker
@@ -308,6 +308,18 @@ def test_a_producer_that_sends_and_closes_loses_nothing_though_the_broker_lags(
         due_s = time.monotonic() + HEARTBEAT_MS / 1000 + 0.5
         wait_for(lambda: time.monotonic() > due_s, what="a heartbeat's time")
     wait_for(lambda: status(broker.address["control"]).logged >= 3_001, what="all of it", deadline_s=5)
+
+
+def test_each_of_many_that_publish_at_once_is_answered(broker: Broker, peers: Peers) -> None:
+    """As those of a gateway are. What bears no key is asked once, and the socket has room for 64 answers."""
+    asker, asked = peers.connect(zmq.DEALER, broker.address["control"], SNDHWM=0, RCVHWM=0), range(1_000)
+    with standing_still(broker):
+        for number in asked:
+            request = control.encode(Submit(id=number))
+            asker.send_multipart([request, pack_event(b"a", b"%d" % number, 0)])
+    answered = [control.decode_answer(asker.recv()) for _ in asked]
+    assert [answer.id for answer in answered if answer.error is None] == list(asked)
+    assert status(broker.address["control"]).unanswered == 0
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.control import PREFIXES_MAX
 from broker.demand import Barrier, Change, Demand
 
 
@@ -41,3 +42,11 @@ def test_anything_else_is_ignored_and_counted(frames: list[bytes]) -> None:
     demand = Demand()
     assert demand.take(frames) is None
     assert (demand.ignored, len(demand)) == (1, 0)
+
+
+def test_of_very_many_prefixes_some_are_told() -> None:
+    demand = Demand()
+    for number in range(PREFIXES_MAX + 5):
+        demand.take([b"\x01%d" % number])
+    assert len(demand) == PREFIXES_MAX + 5
+    assert len(set(demand.prefixes())) == PREFIXES_MAX

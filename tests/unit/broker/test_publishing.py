@@ -303,3 +303,21 @@ def test_plain_events_of_a_full_disk_are_a_hole_and_confirmed_ones_are_not_in_it
     found, _, damaged = log.replay(ALL, 0)
     assert [unpack_stamp(stamp).nth for topic, stamp, _ in found if topic == b"a"] == [1, 2, 3]
     assert damaged == [(3, hole_end)]
+
+
+def test_topics_of_what_a_full_disk_refused_have_not_begun(desk: Desk) -> None:
+    log = desk.bench.log
+    topics = [f"new/{number}" for number in range(300)]
+    with full_disk(log):
+        log.append([(b"plain", bytes(100), 0)] * 5_000, NOW_US)  # its topic waits for the next commit
+        refused = b"".join(events(20, topic, bytes(100)) for topic in topics)
+        assert desk.ask(Submit(id=1), data=refused) == ["unavailable"]
+        assert log.topic_count == 1
+    asked = b"".join(events(1, topic) for topic in (*topics[::-1], "plain"))
+    desk.ask(Submit(id=2), data=asked)
+    desk.killed()
+    found, _, _ = desk.bench.log.replay(ALL, 0)
+    assert [(topic.decode(), unpack_stamp(stamp).nth) for topic, stamp, _ in found] == [
+        *((topic, 1) for topic in topics[::-1]),
+        ("plain", 5_001),
+    ]

@@ -810,6 +810,20 @@ def test_a_connection_that_only_asks_is_full_until_it_is_answered() -> None:
     assert socket.heard()[-1] == f"reply {COMMANDS_MAX}"
 
 
+def test_of_a_large_frame_no_more_is_looked_at_than_may_wait() -> None:
+    flow = Flow()
+    socket = flow.connect("a", room=1)
+    socket.receive("\n".join(f'{{"ping": 1, "id": {number}}}' for number in range(COMMANDS_PER_FRAME)))
+    assert socket.behind
+    assert len(socket.behind.commands) == COMMANDS_MAX
+    assert socket.is_full
+    socket.room = 1 << 20
+    socket.pump()
+    flow.rest()
+    assert socket.heard() == [f"reply {number}" for number in range(COMMANDS_PER_FRAME)]
+    assert not socket.is_full
+
+
 def test_a_ping_is_answered_between_two_frames() -> None:
     flow = Flow()
     socket = flow.connect("a", room=FRAME_BYTES // 2)

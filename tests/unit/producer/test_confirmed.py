@@ -329,12 +329,22 @@ def test_what_is_refused_before_it_is_sent_is_not_counted(broker: PlayedBroker, 
         pytest.param({"ingest": "tcp://127.0.0.1:5555"}, "`control`", id="a stream's address"),
         pytest.param({"wait": True}, "`control`", id="two kinds"),
         pytest.param({"producer_id": "p" * 256}, "255", id="a long id"),
+        pytest.param({"producer_id": ""}, "one of its own", id="an empty id"),
+        pytest.param({"producer_id": "\ud800"}, "want text", id="an id that cannot be said"),
+        pytest.param({"high_water": 0}, "1 or more", id="no room"),
         pytest.param({"confirm": False, "control": "tcp://127.0.0.1:5557"}, "confirm=True", id="plain"),
     ],
 )
 def test_what_does_not_go_together_is_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(BadSetting, match=said):
         Publisher(**{"confirm": True, **settings})  # type: ignore[arg-type]
+
+
+def test_how_far_it_is_a_closed_one_does_not_wait_for(nowhere: str) -> None:
+    publisher = Publisher(confirm=True, control=nowhere)
+    publisher.close(0)
+    with pytest.raises(RuntimeError, match="closed"):
+        print(publisher.last)
 
 
 def test_a_plain_one_confirms_nothing_and_says_so(nowhere: str) -> None:

@@ -274,6 +274,12 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         Publisher(address)
 
 
+@pytest.mark.parametrize("high_water", [0, -1])
+def test_no_room_at_all_is_refused(high_water: int) -> None:
+    with pytest.raises(BadSetting, match="1 or more"):
+        Publisher(high_water=high_water)
+
+
 def test_two_publishers_are_two_streams_in_the_brokers_count(listen: Listen) -> None:
     ingest = listen(Kind(zmq.XSUB, False))
     for _ in range(2):
