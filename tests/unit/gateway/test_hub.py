@@ -16,6 +16,7 @@ from gateway.connection import COMMANDS_MAX
 from gateway.forms import RAW, Form, native
 from gateway.frames import pong_frame, text_frame
 from gateway.past import PAGE_BYTES, PAGE_EVENTS
+from gateway.protocol import COMMANDS_PER_FRAME
 from gateway.ring import EVENT_OVERHEAD_BYTES
 from tests.support.events import OTHER_EPOCH, event, position
 from tests.support.flow import LIMITS, Flow, Socket
