@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from broker.chunk import Chunk
 from broker.selector import Selector
+
+_BEYOND = b"\xff"  # in UTF-8 there is no such byte
 
 
 class Tail:
@@ -55,6 +58,16 @@ class Index:
         if self._names is None:
             self._names = sorted(self.tails)
         return self._names
+
+    def names_from(self, starts: Sequence[bytes]) -> list[bytes]:
+        """The topics that begin with one of these: in order, if they are, and none begins with another."""
+        names = self.names
+        if b"" in starts:
+            return names
+        found: list[bytes] = []
+        for start in starts:
+            found += names[bisect_left(names, start) : bisect_left(names, start + _BEYOND)]
+        return found
 
     def add_tail(self, tail: Tail) -> None:
         self.tails[tail.name] = self.by_id[tail.id] = tail

@@ -248,7 +248,8 @@ class Reader:
         tails = self._index.tails
         if (literals := select.maybe_literals) is not None:
             return [tails[name] for name in literals if name in tails]
-        return [tail for name, tail in tails.items() if select.matches(name)]
+        # Of a hundred thousand topics to ask each would take a tenth of a second.
+        return [tails[name] for name in self._index.names_from(select.starts) if select.matches(name)]
 
     def tails(self, select: Selector, after: int, limit: int = TAILS_LIMIT) -> tuple[list[Tail3], int]:
         """Topic, seq and nth of the newest event of each matching topic that changed after `after`,
@@ -260,7 +261,7 @@ class Reader:
 
     def topics(self, select: Selector, after: bytes = b"", limit: int = 1_000) -> tuple[list[Tail], bool]:
         """Matching topics by name from beyond `after`, and whether there are more."""
-        names = self._index.names
+        names = self._index.names_from(select.starts)
         found: list[Tail] = []
         for at in range(bisect_right(names, after) if after else 0, len(names)):
             if select.matches(names[at]):

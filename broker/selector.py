@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.topics import pattern
+from broker.topics import SYSTEM, pattern
 
+_SYSTEM = SYSTEM.encode()
 _REMEMBERED = 20_000
 
 
 class Selector:
-    """Patterns are compared whole, prefixes are prefixes of bytes. Remembers its verdicts, bounded."""
+    """Patterns are compared whole, prefixes are prefixes of bytes. Remembers its verdicts, bounded.
+
+    `starts`: with one of these, in order, begins every topic that it chooses.
+    """
 
     def __init__(self, patterns: Iterable[str] = (), prefixes: Iterable[str] = ()) -> None:
         """Raises BadPattern."""
@@ -18,7 +22,9 @@ class Selector:
         self._literals = frozenset(p.text.encode() for p in compiled if p.is_literal)
         self._wild = tuple(p for p in compiled if not p.is_literal)
         self._prefixes = tuple(text.encode() for text in prefixes)
+        self._takes_all = any(p.text == "**" for p in compiled)
         self._verdicts: dict[bytes, bool] = {}
+        self.starts = _apart({*(p.prefix.encode() for p in compiled), *self._prefixes})
 
     @property
     def maybe_literals(self) -> frozenset[bytes] | None:
@@ -26,6 +32,8 @@ class Selector:
         return None if self._wild or self._prefixes else self._literals
 
     def matches(self, topic: bytes) -> bool:
+        if self._takes_all and not topic.startswith(_SYSTEM):
+            return True
         verdict = self._verdicts.get(topic)
         if verdict is None:
             if len(self._verdicts) >= _REMEMBERED:
@@ -38,3 +46,12 @@ class Selector:
             return True
         name = topic.decode()
         return any(wild.matches(name) for wild in self._wild)
+
+
+def _apart(starts: Iterable[bytes]) -> list[bytes]:
+    """In order, without those that begin with another one."""
+    found: list[bytes] = []
+    for start in sorted(starts):
+        if not (found and start.startswith(found[-1])):
+            found.append(start)
+    return found

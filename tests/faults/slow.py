@@ -22,9 +22,9 @@ def slow(seed: int, brief: bool = False) -> Verdict:
     """In every other run it takes nothing, and is closed; else it takes 1 KB/s, and catches up."""
     is_stuck = brief or seed % 2 == 0
     rate = 0 if is_stuck else 1_000
-    clients, lasts = (50, 200) if brief else (1_000, 1_500)
+    clients, lasts = (50, 200) if brief else (1_000, 2_000)
     # What is in memory for all is little, so that what is there for one shows.
-    stall_s = 70 if not is_stuck else 3 if brief else 20
+    stall_s = 70 if not is_stuck else 3 if brief else 30
     what = f"one of {clients} takes {rate} B/s"
     with stage("F10", what, seed, brief=brief, gateways=1, ring_max_bytes=1 << 20, stall_s=stall_s) as on:
         on.follow(count=clients)

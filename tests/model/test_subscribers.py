@@ -202,7 +202,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("PENSTOCK_MODEL_RUNS", "100")),
+    max_examples=int(os.environ.get("PENSTOCK_MODEL_RUNS", "50")),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),
