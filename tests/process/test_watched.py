@@ -50,7 +50,6 @@ def publisher(broker: Broker) -> Publisher:
 def test_a_topic_is_watched_while_a_browser_follows_it(broker: Broker, gateway: Gateway) -> None:
     told: list[bool] = []
     with publisher(broker) as publishing:
-        assert publishing.watched(TOPIC)  # not known yet
         publishing.on_watched("room/*", told.append)
         wait_for(lambda: not publishing.watched(TOPIC), what="it is known that nobody watches")
         for number in range(2):
