@@ -5,6 +5,7 @@ Not thread-safe; a thread of its own, with a connection of its own, moves the wr
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -47,8 +48,14 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 _ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
 # One that has expired may be there still.
 _ADD_KEY = "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+# What is moved at once, and what the write-ahead log may hold; of a disk with little room a part of that, for
+# what is moved needs as much again before it can be let go.
 CHECKPOINT_BYTES = 8 << 20
+CHECKPOINT_LEAST_BYTES = 64 << 10
+CHECKPOINT_SHARE = 4
+PAGE_BYTES = 4_096
 WAL_PAGES_MAX = 16_384
+RETRY_S = 1.0  # between two looks at a full disk
 
 
 class Key(NamedTuple):
@@ -102,6 +109,8 @@ class Store(Tables):
         self._synchronous = "OFF" if path is None else "FULL" if is_synced else "NORMAL"
         self._written = 0
         self._wal_pages = 0
+        self._room = CHECKPOINT_BYTES * CHECKPOINT_SHARE  # free bytes of the disk, as of the last look
+        self._full: str | None = None  # why nothing is committed: what there is to move finds no room
         self._wake = Event()
         self._checkpointing = Lock()
         self._closing = False
@@ -171,6 +180,9 @@ class Store(Tables):
     def commit(self, change: Change, durable: bool = False) -> None:
         """All of it or nothing; `durable` waits for the disk. Raises CannotCommit."""
         db = self._db
+        if self._full and not self._has_moved():
+            # What room there is, is for moving: commits would take it, and nothing could be moved ever.
+            raise CannotCommit(self.name, self._full)
         try:
             if len(change.add) == 1 and change.is_alone and not durable:
                 db.execute(_ADD, change.add[0])  # the usual commit: one statement is a transaction itself
@@ -197,12 +209,15 @@ class Store(Tables):
             if db.in_transaction:
                 with suppress(sqlite3.Error):  # the next commit tries again
                     db.execute("ROLLBACK")
+            if self._checkpointer and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                self._full = str(error)
+                self._wake.set()
             raise CannotCommit(self.name, str(error)) from error
         finally:
             if durable:
                 db.execute("PRAGMA synchronous = " + self._synchronous)
-        self._written += 4096 + sum(len(row.body or b"") for row in change.add)
-        if self._written >= CHECKPOINT_BYTES:
+        self._written += PAGE_BYTES + sum(len(row.body or b"") for row in change.add)
+        if self._written >= self._share(CHECKPOINT_BYTES):
             self._written = 0
             self._wake.set()
 
@@ -221,21 +236,49 @@ class Store(Tables):
         the thread alone would let it grow for ever; one on the committing thread, after the thread
         has moved nearly all, is short.
         """
-        if self._wal_pages > WAL_PAGES_MAX and self._checkpointing.acquire(blocking=False):
+        is_large = self._wal_pages * PAGE_BYTES > self._share(WAL_PAGES_MAX * PAGE_BYTES)
+        if is_large and self._checkpointing.acquire(blocking=False):
             self._wal_pages = 0
             with suppress(sqlite3.OperationalError):  # a full disk: the next one does it
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._checkpointing.release()
 
     def _checkpoint_often(self) -> None:
+        assert self.path
         db = sqlite3.connect(str(self.path), isolation_level=None)
-        while self._wake.wait():
+        while True:
+            self._look_at_room()
+            self._wake.wait(RETRY_S if self._full else None)
             self._wake.clear()  # before looking at `_closing`: a wake that comes later is not lost
             if self._closing:
                 break
             with self._checkpointing, suppress(sqlite3.Error):
                 _, self._wal_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._full = None
         db.close()
+
+    def _has_moved(self) -> bool:
+        """Whether there is room again: for all that there is to move, and then it is moved. The thread tries
+        with less.
+        """
+        assert self.path
+        with suppress(OSError, sqlite3.Error):
+            self._look_at_room()
+            if self._room > self.path.with_name(self.path.name + "-wal").stat().st_size:
+                with self._checkpointing:
+                    self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                self._full = None
+        return self._full is None
+
+    def _look_at_room(self) -> None:
+        assert self.path
+        with suppress(OSError):
+            disk = os.statvfs(self.path.parent)
+            self._room = disk.f_bavail * disk.f_frsize
+
+    def _share(self, most: int) -> int:
+        """Of so many bytes, those that the room on the disk allows."""
+        return min(most, max(CHECKPOINT_LEAST_BYTES, self._room // CHECKPOINT_SHARE))
 
     def close(self) -> None:
         self._closing = True

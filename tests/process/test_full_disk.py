@@ -14,7 +14,7 @@ import zmq
 
 from broker import control
 from broker.backup import backup
-from broker.control import Answer, ReplayPage, Submit
+from broker.control import Answer, ReplayPage, StatusPage, Submit
 from broker.verify import verify
 from broker.wire import Position, pack_event
 from tests.support.log import ask, logged, status
@@ -27,15 +27,17 @@ from tests.support.waiting import DEADLINE_S, wait_for
 from tests.support.websocket import Client, places
 
 SIZE_KB = 1_024
+SMALL_KB = 12_288
 FILLING = "filling"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a megabyte."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of a megabyte, or of as many KB as are asked for."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_KB}k", "penstock-test", str(place)]
+    size_kb = getattr(request, "param", SIZE_KB)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "penstock-test", str(place)]
     if os.getuid() or subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("only root may mount a file system of its own, and not everywhere")
     try:
@@ -142,6 +144,33 @@ def test_a_full_disk_and_room_again(tmp_path: Path, disk: Path) -> None:
         broker.start()
         assert "new epoch" not in broker.stderr()
         assert submitted(broker.address["control"], "k").error is None
+
+
+@pytest.mark.parametrize("disk", [SMALL_KB], indirect=True)
+def test_what_passes_through_a_small_disk_does_not_fill_it(tmp_path: Path, disk: Path) -> None:
+    """The log keeps a megabyte; what is written ahead of it is let go in time, though twice the disk passes,
+    and also after it was full.
+    """
+    with running_broker(tmp_path, log=disk / "log.db", keep_events=20, keep_bytes=1 << 20) as broker:
+        control_port = broker.address["control"]
+
+        def pass_events() -> StatusPage:
+            upto = status(control_port).received + 200
+            push(broker.address["push"], events(1, 200))
+            wait_for(lambda: status(control_port).received == upto, what="all of them")
+            return status(control_port)
+
+        def goes_on(key: str) -> None:
+            wait_for(lambda: submitted(control_port, key).error is None, what="it goes on")
+
+        for number in range(2):
+            for _ in range(20):
+                assert pass_events().trouble is None
+                wait_for(lambda: status(control_port).log_bytes < 2 << 20, what="retention has been at work")
+            fill(disk)
+            wait_for(lambda: pass_events().trouble, what="the disk is full")
+            (disk / FILLING).unlink()
+            goes_on(str(number))
 
 
 def test_nowhere_to_say_anything(tmp_path: Path) -> None:
