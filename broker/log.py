@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from secrets import randbits
-from struct import error as StructError
 from typing import Literal
 
 from broker import chunk as chunks
@@ -20,6 +19,7 @@ from broker.chunk import ENTRY, MAX_BYTES, Chunk, Row
 from broker.control import PAGE_BYTES, PAGE_EVENTS, TAILS_LIMIT, Head
 from broker.errors import CannotCommit, LogError
 from broker.index import Index, Tail
+from broker.loading import load
 from broker.lock import Lock
 from broker.publishers import Publishers
 from broker.reader import Event, Range, Reader, Tail3
@@ -80,151 +80,19 @@ class Log:
             LogHeld, ForeignLog, LogError.
         """
         file = Path(path)
-        lock = None if durability == "memory" else Lock(file)
-        try:
+        with ExitStack() as on_failure:
+            lock = None if durability == "memory" else on_failure.enter_context(closing(Lock(file)))
             store = Store(file if lock else None, is_synced=durability == "power")
-            try:
-                self = cls(store, Index(), lock, keep or Keep(), reserve)
-                file_id = str(file.stat().st_ino) if lock else ""
-                self._load({"boot": boot_id, "file": file_id, "durability": durability}, new_epoch)
-            except BaseException:
-                store.close()
-                raise
-        except BaseException:
-            if lock:
-                lock.close()
-            raise
+            on_failure.callback(store.close)
+            self = cls(store, Index(), lock, keep or Keep(), reserve)
+            file_id = str(file.stat().st_ino) if lock else ""
+            now = {"boot": boot_id, "file": file_id, "durability": durability}
+            self.publishers.load()
+            load(store, self._index, lock, self._retention.new_tail, now, new_epoch)
+            on_failure.pop_all()
+        self._reserved = self._index.head
         self._clock_base_s = self._index.clock_s - now_s
         return self
-
-    def _load(self, now: dict[str, str], new_epoch: Callable[[], int]) -> None:
-        """`now`: boot, file and durability, as the state has them of the broker before."""
-        index, found, change = self._index, self._store.maybe_state(), Change()
-        state = found or {}
-        index.forgotten = forgotten = int(state.get("forgotten", 0))
-        index.trimmed = int(state.get("trimmed", 0))
-        index.clock_s = float(state.get("clock_s", 0))
-        for topic_id, name in self._store.topics():
-            if name is None:
-                change.forget.append(topic_id)
-            else:
-                index.add_tail(self._retention.new_tail(topic_id, name))
-        self.publishers.load()
-        reserved = int(state.get("reserved", 0))
-        given = self._lock.before.given(state.get("epoch", "")) if self._lock else 0
-        # After a power cut the lock may say too little.
-        end = given if given and state.get("boot") == now["boot"] else reserved
-        nameless: dict[int, int] = {}  # topic id -> seq of its newest event
-        for chunk in self._load_chunks(end, change.remove):
-            index.add_chunk(chunk)
-            index.clock_s = max(index.clock_s, chunk.newest_s)
-            for topic_id, events, nth, seq, time_us in chunk.parts():
-                if tail := index.by_id.get(topic_id):
-                    if nth - events > tail.nth:
-                        # Some before these were removed. How far, the body knows, which is not read
-                        # here: this is no less, and a gap told too often beats one untold.
-                        tail.trim(min(seq - 1, index.trimmed), nth - events)
-                    tail.nth, tail.seq, tail.time_us, tail.heard_s = nth, seq, time_us, chunk.newest_s
-                elif seq > forgotten:
-                    nameless[topic_id] = seq
-                index.next_id = max(index.next_id, topic_id + 1)
-        for topic_id, seq in nameless.items():
-            log.error("damaged topic id=%d last=%d: told as forgotten", topic_id, seq)
-            index.forgotten = max(index.forgotten, seq)
-        last = index.chunks[-1].last if index.chunks else 0
-        index.head = self._reserved = max(reserved, last)
-        why = "its state is damaged" if found is None else self._why_another(state, now, reserved)
-        if why:
-            index.epoch, index.start = new_epoch(), index.head
-            if found != {}:
-                log.warning("new epoch=%016x after seq %d: %s", index.epoch, index.head, why)
-        else:
-            index.epoch, index.start = int(state["epoch"], 16), int(state["start"])
-            if state["clean"] != "1":
-                log.warning("unclean stop: goes on after seq %d", index.head)
-        if hole := self._maybe_lost(last, 0 if why else given):
-            change.add.append(hole)
-            index.add_chunk(hole.chunk())
-        change.state = {
-            **now,
-            "epoch": f"{index.epoch:016x}",
-            "start": str(index.start),
-            "reserved": str(index.head),
-            "forgotten": str(index.forgotten),
-            "clean": "0",
-        }
-        # Durable: a mark of a clean stop that came back with the power would vouch for events that did not.
-        self._store.commit(change, durable=True)
-        self._note_reserved(index.head)
-        if self._lock:
-            self._lock.sync_folder()
-            if self._lock.before.is_unlogged:
-                self._lock.note_unlogged(False)
-
-    def _why_another(self, state: Mapping[str, str], now: Mapping[str, str], reserved: int) -> str | None:
-        """Why the file may lack what was seen of its log, so that it is another one from now on."""
-        if not state:
-            return "it has just been made"
-        if state.get("file") != now["file"]:
-            return "the file is a copy"
-        if self._lock and self._lock.before.reserved(state.get("epoch", "")) > reserved:
-            return "an older copy was written over the file, or its -wal is gone or damaged"
-        was_synced = state.get("durability") == "power"
-        if state.get("clean") != "1" and state.get("boot") != now["boot"] and not was_synced:
-            return "the machine stopped, not the broker first: the last events may be gone"
-        return None
-
-    def _maybe_lost(self, last: int, given: int) -> Row | None:
-        """What the broker before gave out beyond `last` and no chunk has, as a hole."""
-        index = self._index
-        if self._lock and self._lock.before.is_unlogged:
-            upto = index.head  # it went on while the disk was full: nobody knows how far
-        elif given > max(last, index.forgotten):
-            # They were committed. Of its write-ahead log SQLite leaves out what follows a flipped bit.
-            upto = min(given, index.head)
-            log.error("damaged first=%d last=%d why=commits that the file lacks", last + 1, upto)
-        else:
-            return None
-        return Row.make(last + 1, upto, index.clock_s, None, None) if upto > last else None
-
-    def _load_chunks(self, end: int, astray: list[int]) -> Iterator[Chunk]:
-        """In order. What cannot be read is a hole up to the next sound chunk, or to `end`: its own numbers
-        may be what is wrong. `astray` gets those that stand where they cannot be."""
-        before, damaged = 0, list[int]()
-        for row in self._store.summaries():
-            chunk = self._maybe_chunk(*row)
-            if chunk is None or chunk.first <= before:
-                damaged.append(row[0])
-                continue
-            yield from self._holes(before, chunk.first - 1, damaged, astray)
-            yield chunk
-            before, damaged = chunk.last, []
-        yield from self._holes(before, end, damaged, astray)
-
-    def _holes(self, before: int, upto: int, damaged: list[int], astray: list[int]) -> Iterator[Chunk]:
-        """One for each damaged row, by its number, for retention removes it by that; all from `before` on."""
-        if not damaged:
-            return
-        log.error("damaged first=%d last=%d why=summary and body", before + 1, upto)
-        astray += [first for first in damaged if not before < first <= upto]
-        firsts = {before + 1, *damaged}.difference(astray)
-        for first, after in pairwise([*sorted(firsts), upto + 1]):
-            if first < after:
-                yield Chunk(first, after - 1, self._index.clock_s, 0, None)
-
-    def _maybe_chunk(
-        self, first: int, last: int, newest_s: float, check: int, summary: bytes | None, size: int
-    ) -> Chunk | None:
-        """The chunk of a row, its summary made anew from the body if it is damaged; None if both are."""
-        try:
-            if check == chunks.check(first, last, newest_s, summary or b""):
-                return Chunk(first, last, newest_s, size or 0, summary)
-            found, body = self._store.body(first)
-            if body is not None and found == chunks.check(first, last, newest_s, body):
-                return Chunk(first, last, newest_s, len(body), chunks.summarize(body))
-        except (StructError, TypeError):
-            pass  # numbers and bytes that are none any more
-        return None
 
     def append(self, batch: Sequence[tuple[bytes, bytes, int]], now_us: int) -> list[Event]:
         """Commit events (topic, payload, content type), sound ones; what to forward: topic, stamp, payload.
