@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from broker.errors import BadSetting, ControlTimeout, PenstockError
+from broker.tools import log_tools
+from deploy.load.command import bench
 from deploy.load.errors import Unreachable
-
-if TYPE_CHECKING:
-    from broker.verify import Report
 
 EXIT_FAILURE, EXIT_UNREACHABLE, EXIT_BAD_SETTINGS, EXIT_INTERRUPTED = 1, 69, 78, 130
 
@@ -87,7 +83,8 @@ def restart(names: tuple[str, ...], config: Path | None) -> None:
     from deploy.restart import restart as anew
     from deploy.up import FOLDER
 
-    anew((config or FOLDER / "supervisord.conf").resolve(), names)
+    place = (config or FOLDER / "supervisord.conf").resolve()
+    anew(place, names, say=lambda text: click.echo(f"penstock: {text}", err=True))
 
 
 @cli.command()
@@ -219,211 +216,8 @@ def sub(patterns: tuple[str, ...], is_json: bool, **flags: str | None) -> None:
     sys.exit(main([*given, *(["--json"] if is_json else []), "--", *patterns]))
 
 
-@cli.group("log")
-def log_tools() -> None:
-    """Check, back up and restore the broker's log.
-
-    \b
-    Example:
-      penstock log verify
-      penstock log backup /backups/penstock.db
-      penstock log restore /backups/penstock.db --force
-    """
-
-
-def _with_log(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option(
-        "--log",
-        "path",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The log.  [default: the broker's setting]",
-    )(command)
-
-
-@log_tools.command("verify")
-@click.argument("path", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
-def log_verify(path: Path | None, is_json: bool) -> None:
-    """Read all of a log or a backup, and say what is damaged.
-
-    Also while a broker runs on it. Exits with 0 if it is sound, with 1 if it is not.
-
-    \b
-    Example:
-      penstock log verify
-      penstock log verify /backups/penstock.db --json
-    """
-    from broker.verify import verify
-
-    with _progress("verify") as progress:
-        report = verify(path or _log_path(), progress)
-    _say(report, is_json)
-    sys.exit(0 if report.is_sound else EXIT_FAILURE)
-
-
-@log_tools.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
-@_with_log
-@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
-def log_backup(file: Path, path: Path | None, is_json: bool) -> None:
-    """Copy the log as it is now to FILE, also while a broker runs.
-
-    FILE is whole and checked when it is there. Exits with 1 if there is damage, which is copied as it is.
-
-    \b
-    Example:
-      penstock log backup /backups/penstock-$(date +%F).db
-    """
-    from broker.backup import backup
-
-    with _progress("backup") as progress:
-        report = backup(path or _log_path(), file, progress)
-    _say(report, is_json)
-    sys.exit(0 if report.is_sound else EXIT_FAILURE)
-
-
-@log_tools.command("restore")
-@click.argument("file", type=click.Path(path_type=Path))
-@_with_log
-@click.option("--force", "is_forced", is_flag=True, help="Over a log that is there; from a damaged backup.")
-@click.option("--json", "is_json", is_flag=True, help="JSON on stdout.")
-def log_restore(file: Path, path: Path | None, is_forced: bool, is_json: bool) -> None:
-    """Put a backup where the broker opens its log. The broker must be stopped.
-
-    A log that is there is kept, as <log>.before-restore. The broker begins a new epoch, and clients are
-    told so.
-
-    \b
-    Example:
-      penstock log restore /backups/penstock.db --force
-    """
-    from broker.backup import restore
-
-    _say(restore(path or _log_path(), file, is_forced=is_forced), is_json)
-
-
-def _log_path() -> Path:
-    """Where the broker that is started here has its log. Raises BadSetting."""
-    from broker.settings import BrokerSettings, load
-
-    return Path(load(BrokerSettings, "broker", env=os.environ).log)
-
-
-def _say(report: Report, is_json: bool) -> None:
-    import msgspec
-
-    if is_json:
-        shown = {"sound": report.is_sound, **msgspec.structs.asdict(report)}
-        click.echo(msgspec.json.format(msgspec.json.encode(shown)))
-    else:
-        click.echo("\n".join(report.lines()))
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where that is a terminal."""
-    is_shown = sys.stderr.isatty()
-    with click.progressbar(length=1_000, label=label, file=sys.stderr, hidden=not is_shown) as bar:
-        yield lambda done, of: bar.update(done * 1_000 // max(of, 1) - bar.pos)
-
-
-PARTS = ("fanout", "latency", "idle")
-
-
-@cli.command()
-@click.option(
-    "--url",
-    default="http://127.0.0.1:8101",
-    show_default=True,
-    help="A gateway: its own port, or a shared one.",
-)
-@click.option(
-    "--admin",
-    multiple=True,
-    default=["http://127.0.0.1:9101"],
-    show_default=True,
-    help="Admin port of that gateway; repeated for each that shares the port. Tells CPU and memory.",
-)
-@click.option("--push", default="tcp://127.0.0.1:5558", show_default=True, help="The broker's push port.")
-@click.option(
-    "--broker-admin", default="http://127.0.0.1:9100", show_default=True, help="The broker's admin port."
-)
-@click.option(
-    "--only", multiple=True, type=click.Choice(PARTS), help="This part; may be repeated.  [default: all]"
-)
-@click.option(
-    "--clients",
-    default=1_000,
-    show_default=True,
-    type=click.IntRange(1, 10_000),
-    help="On one topic, in fanout.",
-)
-@click.option(
-    "--rate",
-    "rates",
-    multiple=True,
-    default=[20, 200, 1_000],
-    show_default=True,
-    type=click.IntRange(1, 10_000),
-    help="Events a second in fanout; may be repeated.",
-)
-@click.option(
-    "--seconds",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0.5, 20),
-    help="Of a load, of which three run.",
-)
-@click.option(
-    "--connections",
-    default=2_000,
-    show_default=True,
-    type=click.IntRange(1, 20_000),
-    help="That wait, in idle.",
-)
-@click.option("--json", "is_json", is_flag=True, help="JSON on stdout, when all is done.")
-def bench(
-    url: str,
-    admin: tuple[str, ...],
-    push: str,
-    broker_admin: str,
-    only: tuple[str, ...],
-    clients: int,
-    rates: tuple[int, ...],
-    seconds: float,
-    connections: int,
-    is_json: bool,
-) -> None:
-    """Measure a set that runs: fan-out, latency, memory.
-
-    Takes about half a minute. It publishes on topics below bench, which are in the log then as any others
-    are. What else the set does meanwhile is measured with it.
-
-    \b
-    fanout   clients on one topic, at rising rates: CPU a delivery, what is delivered, latency
-    latency  100 clients at 1,000 events a second, each of which is waited for
-    idle     connections that subscribe and wait: memory, and the CPU of a connect
-
-    \b
-    Example:
-      penstock bench
-      penstock bench --only fanout --rate 100 --json
-    """
-    import msgspec
-
-    from deploy.load.running import Running, bench
-
-    figures = bench(
-        Running(url.rstrip("/"), push, tuple(each.rstrip("/") for each in admin), broker_admin.rstrip("/")),
-        only or PARTS,
-        clients=clients,
-        rates=sorted(rates),
-        seconds=seconds,
-        connections=connections,
-        say=lambda text: click.echo(text, err=is_json),
-    )
-    if is_json:
-        click.echo(msgspec.json.format(msgspec.json.encode({"figures": figures})))
+cli.add_command(log_tools)
+cli.add_command(bench)
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection
+from http.client import HTTPException
 from pathlib import Path
 
 from broker.errors import PenstockError
@@ -18,7 +18,7 @@ class CannotRestart(PenstockError):
     """Nothing runs there, or one did not come back; the others were left alone then."""
 
 
-def restart(config: Path, names: Collection[str] = (), say: Callable[[str], None] | None = None) -> None:
+def restart(config: Path, names: Collection[str], say: Callable[[str], None]) -> None:
     """In the order in which they are started: what the newer ones ask of an older one, it might not know.
 
     Args:
@@ -29,7 +29,6 @@ def restart(config: Path, names: Collection[str] = (), say: Callable[[str], None
     Raises:
         CannotRestart: the text says which, why, and where its log is.
     """
-    say = say or _say
     supervised = Supervised(config)
     running = supervised.in_order()
     if not running:
@@ -37,9 +36,12 @@ def restart(config: Path, names: Collection[str] = (), say: Callable[[str], None
     if unknown := set(names) - {name for each in running for name in (each.name, each.group)}:
         there = ", ".join(process.name for process in running)
         raise CannotRestart(f"no such process runs: {', '.join(sorted(unknown))}; there are {there}")
-    for process in running:
-        if not names or not {process.name, process.group}.isdisjoint(names):
-            _restart(supervised, process, say)
+    try:
+        for process in running:
+            if not names or not {process.name, process.group}.isdisjoint(names):
+                _restart(supervised, process, say)
+    except (OSError, HTTPException) as error:
+        raise CannotRestart(f"supervisord has gone ({error}): supervisord -c {config} starts it") from error
 
 
 def _restart(supervised: Supervised, process: Process, say: Callable[[str], None]) -> None:
@@ -58,7 +60,3 @@ def _restart(supervised: Supervised, process: Process, say: Callable[[str], None
             raise CannotRestart(f"{process.name} {why}: {last_words(now, logs)}")
         time.sleep(LOOK_EVERY_S)
     say(f"{process.name} is ready again, after {time.monotonic() - began_s:.1f} s")
-
-
-def _say(text: str) -> None:
-    print(f"penstock: {text}", file=sys.stderr, flush=True)

@@ -75,12 +75,15 @@ class Supervised:
         )
 
     def stop(self, process: Process) -> None:
-        """Returns when it has ended; at once if it does not run. Raises OSError if supervisord is gone."""
+        """Returns when it has ended; at once if it does not run.
+
+        Raises OSError, HTTPException if supervisord is gone, as `start` does.
+        """
         with suppress(Fault):
             self._call("stopProcess", f"{process.group}:{process.name}")
 
     def start(self, process: Process) -> None:
-        """Returns when it runs, to supervisord, or has failed to. Raises OSError if supervisord is gone."""
+        """Returns when it runs, to supervisord, or has failed to."""
         with suppress(Fault):
             self._call("startProcess", f"{process.group}:{process.name}")
 
