@@ -32,8 +32,8 @@ def killed(seed: int, brief: bool = False) -> Verdict:
             on.pass_events(rate)
         verdict = on.judge()
         kills = [moment.monotonic_s for moment in verdict.moments if moment.what.startswith("kill -9")]
-        verdict.back_s = max(map(on.flow_back_s, kills))
-        on.must(not on.returns_s(), "clients kept their connections")
+        verdict.back_s = max(map(on.times.flow_back_s, kills))
+        on.must(not on.times.returns_s(), "clients kept their connections")
         on.measure("flow back", verdict.back_s, "s", at_most=BACK_S)
         return verdict
 

@@ -44,7 +44,7 @@ def jumping(seed: int, brief: bool = False) -> Verdict:
             times.append(_time(on.addresses["control"]))
         verdict = on.judge()
         on.must(max(times) - min(times) > 7_000 * 86_400, f"the broker's clock did jump: {times}")
-        on.must(not on.returns_s(), "no connection was closed")
+        on.must(not on.times.returns_s(), "no connection was closed")
         on.must(not any(story.stale for story in on.stories), "nobody was told that the broker is not heard")
         on.must(not verdict.report.gaps, "nothing was taken for old")
         return verdict

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.faults.stage import Producing, Stage, stage
+from tests.faults.actors import Producing
+from tests.faults.stage import Stage, stage
 from tests.faults.verdict import Verdict
 from tests.support.log import status
 from tests.support.waiting import wait_for

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.faults.stage import Stage, quantile, stage
+from tests.faults.stage import Stage, stage
+from tests.faults.times import quantile
 from tests.faults.verdict import Verdict
 
 BACK_S = 5.0  # for 99 % of those who lost their gateway
@@ -34,15 +35,15 @@ def killed(seed: int, brief: bool = False) -> Verdict:
         on.gateways[dies].start()
         verdict = on.judge()
         _must_be_back(on, (clients + WATCHED) // 3)
-        before = quantile(on.latencies_ms(quiet_s, killed_s), 0.99)
-        after = quantile(on.latencies_ms(killed_s, over_s), 0.99)
+        before = quantile(on.times.latencies_ms(quiet_s, killed_s), 0.99)
+        after = quantile(on.times.latencies_ms(killed_s, over_s), 0.99)
         on.measure("others' p99 before", before, "ms")
         on.measure("after to before", after / before if before else 0.0, "times", at_most=OTHERS_P99)
         return verdict
 
 
 def _must_be_back(on: Stage, lost: int) -> None:
-    away_s = on.returns_s()
+    away_s = on.times.returns_s()
     on.must(len(away_s) == lost, f"{lost} connections broke, not {len(away_s)}")
     on.verdict.back_s = quantile(away_s, 0.99)
     on.measure("99 % back", on.verdict.back_s, "s", at_most=BACK_S)
@@ -69,6 +70,6 @@ def restarted(seed: int, brief: bool = False) -> Verdict:
         on.must(len(breaks) >= clients, f"each client was sent away: {len(breaks)} of {clients}")
         codes = {each.code for each in breaks}
         on.must(codes == {COME_BACK}, f"all closed with {COME_BACK}, not {codes}")
-        verdict.back_s = quantile(on.returns_s(), 0.99)
+        verdict.back_s = quantile(on.times.returns_s(), 0.99)
         on.measure("drained", slowest_s, "s", at_most=DRAIN_S)
         return verdict

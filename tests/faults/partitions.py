@@ -51,14 +51,14 @@ def partitioned(seed: int, brief: bool = False) -> Verdict:
             link.heal()
         on.pass_events(200)
         verdict = on.judge()
-        on.must(not on.returns_s(), "clients kept their connections")
+        on.must(not on.times.returns_s(), "clients kept their connections")
         on.must(not verdict.report.gaps, "all of it was in the log")
         # Upwards nothing is missed for a while: events come, until the broker takes the gateway for dead.
-        stale_s = on.stale_after_s(blocked_s)
+        stale_s = on.times.stale_after_s(blocked_s)
         if lasts_s >= 4 and down:
             on.must(len(stale_s) == clients // 2, f"{clients // 2} clients were told, not {len(stale_s)}")
         on.measure("told stale", stale_s[-1] if stale_s else 0.0, "s", at_most=STALE_S)
-        verdict.back_s = on.flow_back_s(healed_s)
+        verdict.back_s = on.times.flow_back_s(healed_s)
         on.measure("flow back", verdict.back_s, "s", at_most=BACK_S)
         return verdict
 
@@ -110,9 +110,9 @@ def slow(seed: int, brief: bool = False) -> Verdict:
         feed.heal()
         on.pass_events(lasts // 4)
         verdict = on.judge()
-        on.must(not on.returns_s(), "clients kept their connections")
+        on.must(not on.times.returns_s(), "clients kept their connections")
         on.must(not verdict.report.gaps, "all of it was in the log")
-        before, after = on.calm_p99_ms(quiet_s, slow_s), on.calm_p99_ms(slow_s, healed_s)
+        before, after = on.times.calm_p99_ms(quiet_s, slow_s), on.times.calm_p99_ms(slow_s, healed_s)
         on.measure("others' p99 before", before, "ms")
         on.measure("after to before", after / before if before else 0.0, "times", at_most=OTHERS_P99)
         return verdict

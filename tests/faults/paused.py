@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.faults.stage import Stage, quantile, stage
+from tests.faults.stage import Stage, stage
+from tests.faults.times import quantile
 from tests.faults.verdict import Verdict
 
 NOTICED_S = 6.0
@@ -34,13 +35,13 @@ def _broker(on: Stage, lasts_s: float, clients: int) -> None:
     goes_on_s = on.verdict.moments[-1].monotonic_s
     on.pass_events(200)
     on.verdict = on.judge()
-    on.must(not on.returns_s(), "clients kept their connections")
-    stale_s = on.stale_after_s(stopped_s)
+    on.must(not on.times.returns_s(), "clients kept their connections")
+    stale_s = on.times.stale_after_s(stopped_s)
     on.must(len(stale_s) == clients, f"{clients} were told that the broker is not heard, not {len(stale_s)}")
     on.measure("told stale", stale_s[-1] if stale_s else float("inf"), "s", at_most=NOTICED_S)
     fresh = [story.stale[-1][1] is False for story in on.stories if story.stale]
     on.must(all(fresh), "and that it is heard again")
-    on.verdict.back_s = on.flow_back_s(goes_on_s)
+    on.verdict.back_s = on.times.flow_back_s(goes_on_s)
     on.measure("flow back", on.verdict.back_s, "s", at_most=BACK_S)
 
 
@@ -56,5 +57,5 @@ def _gateway(on: Stage, lasts_s: float, clients: int) -> None:
     noticed_s = sorted(each.lost_ns / 1e9 - stopped_s for story in on.stories for each in story.breaks)
     on.must(len(noticed_s) == clients // 2, f"{clients // 2} connections broke, not {len(noticed_s)}")
     on.measure("noticed", noticed_s[-1] if noticed_s else float("inf"), "s", at_most=NOTICED_S)
-    on.verdict.back_s = quantile(on.returns_s(), 0.99)
+    on.verdict.back_s = quantile(on.times.returns_s(), 0.99)
     on.measure("99 % back", on.verdict.back_s, "s", at_most=BACK_S)

@@ -8,7 +8,8 @@ import psutil
 
 from broker.wire import Position
 from deploy.load.program import memory_bytes
-from tests.faults.stage import Stage, metric, stage
+from tests.faults.metrics import metric
+from tests.faults.stage import Stage, stage
 from tests.faults.verdict import Verdict
 from tests.support.waiting import wait_for
 
@@ -53,7 +54,7 @@ def slow(seed: int, brief: bool = False) -> Verdict:
             crowd.pace(None)
         verdict = on.judge()
         _look_at_ends(on, is_stuck)
-        before, after = on.calm_p99_ms(quiet_s, began_s), on.calm_p99_ms(began_s, over_s)
+        before, after = on.times.calm_p99_ms(quiet_s, began_s), on.times.calm_p99_ms(began_s, over_s)
         on.measure("others' p99 before", before, "ms")
         on.measure("after to before", after / before if before else 0.0, "times", at_most=OTHERS_P99)
         return verdict

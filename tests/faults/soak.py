@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import psutil
 
+from tests.faults.actors import Producing
 from tests.faults.checker import Report, check_clients, check_log, total
-from tests.faults.stage import Producing, Stage, stage
+from tests.faults.stage import Stage, stage
 from tests.support.waiting import wait_for
 
 ROUND_S = 45.0

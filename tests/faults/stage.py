@@ -15,28 +15,25 @@ import random
 import signal
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
-from math import inf
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, NamedTuple
 
 import msgspec
-from prometheus_client.parser import text_string_to_metric_families
 
 from broker import control
 from broker.control import Head, ReplayPage
 from broker.topics import Pattern
 from broker.wire import Position, unpack_records, unpack_stamp
-from deploy.load.program import Program, program
+from deploy.load.program import program
+from tests.faults.actors import Crowd, Producing
 from tests.faults.checker import check_clients, check_log, total
-from tests.faults.crowd import Follow, Look, Pace, State, Write
 from tests.faults.journal import Journal, Kept, Story
 from tests.faults.numbered import read, topic_of
 from tests.faults.producing import Plan
+from tests.faults.times import Times
 from tests.faults.verdict import Measure, Moment, Verdict
 from tests.support import processes
 from tests.support.deployed import Deployed, deployed
@@ -46,73 +43,6 @@ from tests.support.waiting import DEADLINE_S, wait_for
 
 # Far more than any run publishes: what is missing then is a loss, and no retention.
 KEEP = 10_000_000
-
-
-BEGINS_S = 1.0
-PARTS = 5
-
-
-class Crowd:
-    """Clients in a process of their own."""
-
-    def __init__(self, through: Program, folder: Path, end: Callable[[], None]) -> None:
-        """`end` ends the process; it may be called twice."""
-        self._through, self._folder, self.end = through, folder, end
-        self.pid = through.pid
-        self.pattern = ""  # of all of them
-
-    def follow(self, urls: Sequence[str], pattern: str, *, settle: bool = True, **how: object) -> None:
-        """More clients (see crowd.Follow). Returns when all follow, if they are to `settle`."""
-        assert self.pattern in ("", pattern), "a crowd has one pattern: its places are compared"
-        self.pattern = pattern
-        self._through.ask(msgspec.convert({"urls": urls, "pattern": pattern, **how}, Follow), State)
-        if settle:
-            self.settle()
-
-    def settle(self, deadline_s: float = DEADLINE_S) -> State:
-        """Until all of them follow."""
-        return self.wait(lambda state: state.following == state.clients, "all follow", deadline_s)
-
-    def wait(self, fact: Callable[[State], bool], what: str, deadline_s: float = DEADLINE_S) -> State:
-        def maybe_state() -> State | None:
-            state = self.look()
-            return state if fact(state) else None
-
-        return wait_for(maybe_state, what=lambda: f"{what}: {self.look()}", deadline_s=deadline_s)
-
-    def look(self) -> State:
-        return self._through.ask(Look(), State)
-
-    def pace(self, bytes_per_s: float | None) -> None:
-        self._through.ask(Pace(bytes_per_s), State)
-
-    def journal(self) -> Journal:
-        path = self._folder / f"crowd-{self.pid}.journal"
-        self._through.ask(Write(str(path)), State)
-        return msgspec.msgpack.decode(path.read_bytes(), type=Journal)
-
-
-class Producing(Service):
-    """One producer; killed and started again, it goes on where its note ends."""
-
-    def __init__(self, plan: Plan, folder: Path, is_promised: bool) -> None:
-        """`is_promised`: what it was promised is held against the log."""
-        super().__init__(f"producer-{plan.producer}", [], {}, folder)
-        self.plan, self.is_promised = plan, is_promised
-        self.launch()
-
-    def launch(self) -> None:
-        self.plan.first = self.promised + 1
-        self.args = ["-m", "tests.faults.producing", msgspec.json.encode(self.plan).decode()]
-        super().launch()
-
-    @property
-    def promised(self) -> int:
-        """The number up to which it was promised that its events are logged."""
-        try:
-            return max(map(int, Path(self.plan.note).read_text().split("\n")[:-1]), default=0)
-        except FileNotFoundError:
-            return 0
 
 
 class Start(NamedTuple):
@@ -340,65 +270,10 @@ class Stage:
         """Of all clients, once it was judged."""
         return [story for journal in self.journals for story in journal.clients]
 
-    def latencies_ms(self, from_s: float, to_s: float) -> list[float]:
-        """From a producer's call to a client's read, of what was sent in that time, in order.
-
-        Of watched clients that never lost their connection: what the others missed came late of course.
-        """
-        found: list[float] = []
-        for journal in self.journals:
-            for story in journal.clients:
-                start = 0
-                for arrival in story.arrivals if not story.breaks else ():
-                    for entry in story.entries[start : arrival.entries]:
-                        if entry >= 0 and from_s <= journal.events[entry].sent_ns / 1e9 <= to_s:
-                            found.append((arrival.came_ns - journal.events[entry].sent_ns) / 1e6)
-                    start = arrival.entries
-        return sorted(found)
-
-    def calm_p99_ms(self, from_s: float, to_s: float) -> float:
-        """The 99th of 100 of a time in which nothing changes: of its parts the least.
-
-        What else runs on the machine can only add to it, and comes and goes.
-        """
-        part_s = (to_s - from_s) / PARTS
-        starts = [from_s + part_s * number for number in range(PARTS)]
-        return min(quantile(self.latencies_ms(start_s, start_s + part_s), 0.99) for start_s in starts)
-
-    def stale_after_s(self, from_s: float) -> list[float]:
-        """How long after that moment, or after the last event if that is later, clients were told `stale`.
-
-        In order, of all watched clients that were told.
-        """
-        found: list[float] = []
-        for story in self.stories:
-            told = [when_ns / 1e9 for when_ns, is_stale in story.stale if is_stale and when_ns / 1e9 > from_s]
-            if told:
-                came = [each.came_ns / 1e9 for each in story.arrivals if each.came_ns / 1e9 < told[0]]
-                found.append(told[0] - max(from_s, came[-1] if came else from_s))
-        return sorted(found)
-
-    def flow_back_s(self, from_s: float) -> float:
-        """From that moment to the end of the silence that began with it, for watched clients: the worst one.
-
-        It is the longest of those that begin within BEGINS_S: what was under way at that moment may come
-        after it, and later ones are other things'.
-        """
-        worst = 0.0
-        for story in self.stories:
-            came = [from_s, *(came_s for each in story.arrivals if (came_s := each.came_ns / 1e9) > from_s)]
-            silences = [
-                (after - before, after) for before, after in pairwise(came) if before < from_s + BEGINS_S
-            ]
-            if story.arrivals:
-                worst = max(worst, max(silences)[1] - from_s if silences else inf)
-        return worst
-
-    def returns_s(self) -> list[float]:
-        """How long each client that lost its connection was away, in order; for ever is infinity."""
-        breaks = [each for story in self.stories for each in story.breaks]
-        away = [(each.back_ns - each.lost_ns) / 1e9 if each.back_ns else float("inf") for each in breaks]
-        return sorted(away)
+    @property
+    def times(self) -> Times:
+        """By what clients heard, once it was judged."""
+        return Times(self.journals)
 
 
 def _named(section: str, settings: Mapping[str, object]) -> dict[str, str]:
@@ -432,51 +307,6 @@ class SupervisedStage(Stage):
             return pid if pid not in (0, old) else None
 
         return wait_for(maybe_pid, what=lambda: f"{name} runs\n{self.set.said()}")
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
-
-
-class Lag:
-    """What a gateway says of its loop's lag, asked every so often while it is looked at."""
-
-    def __init__(self, gateways: Sequence[Gateway], every_s: float = 0.1) -> None:
-        self.samples_ms: list[float] = []
-        self._gateways, self._every_s = gateways, every_s
-        self._stop = Event()
-        self._thread = Thread(target=self._run, name="lag")
-
-    def __enter__(self) -> Lag:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.samples_ms.sort()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            for gateway in self._gateways:
-                try:
-                    self.samples_ms.append(metric(gateway, "penstock_loop_lag_seconds") * 1000)
-                except OSError:
-                    continue  # it is not there just now: its clients know
-
-
-def metric(of: Service, name: str) -> float:
-    """Over all its labels. Raises OSError: nobody answers there."""
-    return metrics(of).get(name, 0.0)
-
-
-def metrics(of: Service) -> dict[str, float]:
-    found: dict[str, float] = {}
-    with urllib.request.urlopen(f"{of.address['admin']}/metrics", timeout=5) as answer:
-        for family in text_string_to_metric_families(answer.read().decode()):
-            for sample in family.samples:
-                found[sample.name] = found.get(sample.name, 0.0) + sample.value
-    return found
 
 
 @contextmanager

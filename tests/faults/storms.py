@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.stage import Lag, quantile, stage
+from tests.faults.metrics import Lag
+from tests.faults.stage import stage
+from tests.faults.times import quantile
 from tests.faults.verdict import Verdict
 
 BACK_S = 30.0

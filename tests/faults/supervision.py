@@ -32,7 +32,7 @@ def stopped(seed: int, brief: bool = False) -> Verdict:
         on.pass_events(200)
         verdict = on.judge()
         on.measure("stopped", started_s - stopped_s, "s")
-        verdict.back_s = on.flow_back_s(started_s)
+        verdict.back_s = on.times.flow_back_s(started_s)
         return verdict
 
 
@@ -63,10 +63,10 @@ def crashing(seed: int, brief: bool = False) -> Verdict:
         on.set.supervisorctl("start", "broker")
         on.pass_events(200)
         verdict = on.judge()
-        on.must(not on.returns_s(), "clients kept their connections")
+        on.must(not on.times.returns_s(), "clients kept their connections")
         stale = [[is_stale for _, is_stale in story.stale] for story in on.stories]
         on.must(stale == [[True, False]] * len(stale), f"clients were told, and when it was over: {stale}")
-        verdict.back_s = on.flow_back_s(mended_s)
+        verdict.back_s = on.times.flow_back_s(mended_s)
         on.measure("flow back", verdict.back_s, "s", at_most=BACK_S)
         return verdict
 

@@ -20,6 +20,7 @@ class Hole:
     cause: str
     lost: int | None
     had: frozenset[Position]  # all that the client had when it was told
+    is_of_all: bool = True  # of what it wants in full
 
 
 @dataclass
@@ -173,7 +174,12 @@ class Client:
     def _note_hole(self, gap: dict[str, Any]) -> Hole:
         after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
         had = frozenset(at for each in self.subscriptions.values() for at in each.seen)
-        hole = Hole(Pattern(gap["pattern"]), after, before, gap["cause"], gap.get("lost"), had)
+        is_of_all = all(
+            each.delivery == "all"
+            for each in self.subscriptions.values()
+            if each.pattern.matches(gap["pattern"])
+        )
+        hole = Hole(Pattern(gap["pattern"]), after, before, gap["cause"], gap.get("lost"), had, is_of_all)
         self.holes.append(hole)
         return hole
 

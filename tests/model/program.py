@@ -19,7 +19,8 @@ from producer.pending import Pending
 from producer.questions import Done
 from producer.subscription import Subscription as RealSubscription
 from tests.model.client import Client, Hole, Subscription
-from tests.model.world import Node, World
+from tests.model.node import Node
+from tests.model.world import World
 
 
 class Kinds(NamedTuple):

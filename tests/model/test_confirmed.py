@@ -93,6 +93,7 @@ class World:
         for request, parts in program.window.due(self.now_s):
             assert program.link is not None
             program.link.to_broker.append((control.encode(request), b"".join(parts)))
+        self.look(program)
 
     def read(self, program: Program, chance: Random) -> None:
         """The broker reads from one of its links, and answers where it still can."""
@@ -144,8 +145,10 @@ class World:
     def take_no_more(self, chance: Random) -> None:
         """The link is full."""
         program = chance.choice(self.programs)
-        if program.link is not None and program.window.due(self.now_s):
-            program.window.on_unsent(self.now_s)
+        if program.link is not None:
+            if program.window.due(self.now_s):
+                program.window.on_unsent(self.now_s)
+            self.look(program)
 
     def wait(self, chance: Random) -> None:
         self.now_s += chance.choice([0.1, 1.0, 6.0])
@@ -281,6 +284,9 @@ def test_whatever_happens_nothing_is_confirmed_falsely_logged_twice_or_out_of_or
     chance = Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core, "REQUEST_EVENTS", 3)
+        # What is too large for a while goes alone, and is not sent where that is known.
+        patch.setattr(core, "REQUEST_BYTES", TOO_LARGE)
+        patch.setattr(core, "READ_BYTES", TOO_LARGE)
         patch.setattr(core, "IN_FLIGHT_MAX", 3)
         world = World(numbered=chance.random() < 0.3)
         for _ in range(turns):

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 
 from broker.wire import Position
 from gateway.cohort import Cohort
 from gateway.event import Item
-from tests.model.test_model import PATTERNS, Loss, Machine, give_way_after_each_send, place
+from tests.model.clients import ClientsMachine, give_way_after_each_send
+from tests.model.machine import PATTERNS, Loss, place, runs, search
 
 __all__ = ["TestConflation", "give_way_after_each_send"]
 
 DELIVERIES: list[Any] = ["latest", {"hz": 1}, {"hz": 5}, "all"]
 
 
-class ConflationMachine(Machine):
+class ConflationMachine(ClientsMachine):
     """Clients subscribe in all ways, several on one connection."""
 
     delivery: ClassVar[Any] = {"hz": 1}
@@ -32,7 +32,7 @@ class ConflationMachine(Machine):
             chosen.subscribe(pattern, history, delivery)
 
 
-ConflationMachine.TestCase.settings = Machine.TestCase.settings
+ConflationMachine.TestCase.settings = runs(200)
 TestConflation = ConflationMachine.TestCase
 
 
@@ -46,14 +46,5 @@ def test_the_model_finds_the_loss_if_the_position_passes_what_is_kept_back(
 
     monkeypatch.setattr(Cohort, "settled", settled)
     machine = type("WithoutSettling", (ConflationMachine,), {"faults": frozenset()})  # to find it soon
-    search = settings(
-        Machine.TestCase.settings,
-        max_examples=5_000,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-        report_multiple_bugs=False,
-    )
     with pytest.raises(Loss):
-        run_state_machine_as_test(machine, settings=search)
+        search(machine)

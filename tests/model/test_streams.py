@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule
 
+from tests.model.clients import ClientsMachine, give_way_after_each_send
+from tests.model.machine import PATTERNS, Loss, place, runs, search
 from tests.model.stream import StreamClient
-from tests.model.test_model import PATTERNS, Loss, Machine, give_way_after_each_send, place
 
 __all__ = ["TestStreams", "give_way_after_each_send"]
 
 
-class StreamMachine(Machine):
+class StreamMachine(ClientsMachine):
     """Some of the clients are event streams. They are never asked to subscribe to more."""
 
     @precondition(lambda self: len(self.clients) < 5)
@@ -29,7 +29,7 @@ class StreamMachine(Machine):
         self.sockets[len(self.clients) - 1] = self.world.connect(client, gateway, room)
 
 
-StreamMachine.TestCase.settings = Machine.TestCase.settings
+StreamMachine.TestCase.settings = runs(200)
 TestStreams = StreamMachine.TestCase
 
 
@@ -39,14 +39,5 @@ def test_the_model_finds_the_loss_if_each_pattern_has_a_cut_of_its_own(
     """Or a model that never fails would prove nothing: the ids of one then hide what the other lacks."""
     monkeypatch.setattr(StreamClient, "is_one_cut", False)
     monkeypatch.setattr(StreamClient, "_complain", lambda *_: None)
-    search = settings(
-        Machine.TestCase.settings,
-        max_examples=5_000,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        print_blob=False,
-        report_multiple_bugs=False,
-    )
     with pytest.raises(Loss):
-        run_state_machine_as_test(StreamMachine, settings=search)
+        search(StreamMachine)

@@ -15,7 +15,8 @@ from broker.wire import Position
 from gateway.connection import Connection
 from gateway.event import Event
 from gateway.forms import NATIVE, Form
-from gateway.hub import Hub, Lasted, Renewed, Replayed
+from gateway.hub import Hub
+from gateway.log import Lasted, Renewed, Replayed
 from gateway.publishing import Draft, Outcome, Refused, Settled
 from gateway.ring import Ring
 from tests.support.events import EPOCH, event, head, records

@@ -40,6 +40,7 @@ class PlayedBroker:
     log: list[Logged] = field(default_factory=list)  # seq 1 is its first
     epoch: int = 1
     hellos: int = 0
+    passing: set[str] = field(default_factory=set)  # producers that will not come again
     ever: dict[int, list[Logged]] = field(default_factory=lambda: defaultdict(list))  # by epoch
     _incarnations: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     _begun: dict[str, str | None] = field(default_factory=dict)  # the instance of the newest hello
@@ -58,13 +59,22 @@ class PlayedBroker:
         if self.trouble:
             return Error(code="unavailable", message=self.trouble)
         if asked.instance and self._begun.get(asked.producer) == asked.instance:
-            begun, _ = self._incarnations[asked.producer][-1]
-            return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
+            return self._hello_page(asked.producer)
         self.hellos += 1
+        if asked.passing:
+            self.passing.add(asked.producer)
         self._begun[asked.producer] = asked.instance
-        begun = next(self._serial)
-        self._incarnations[asked.producer].append((begun, len(self.log)))
-        return HelloPage(at=self._head(), incarnation=begun, last=self.last(asked.producer))
+        self._incarnations[asked.producer].append((next(self._serial), len(self.log)))
+        return self._hello_page(asked.producer)
+
+    def _hello_page(self, producer: str) -> HelloPage:
+        begun, _ = self._incarnations[producer][-1]
+        return HelloPage(
+            at=self._head(),
+            incarnation=begun,
+            last=self.last(producer),
+            payload_max_bytes=self.payload_max,
+        )
 
     def _publish(self, asked: Publish, data: bytes) -> PublishPage | Error:
         incarnation = max((each for each, _ in self._incarnations[asked.producer]), default=0)

@@ -678,6 +678,14 @@ def test_who_reads_on_from_a_page_knows_how_many_are_gone_behind_it() -> None:
     assert slow.heard() == ["gap a 7..15 retention lost=7", "a 15", "a 16", "a 17"]
 
 
+def counted(flow: Flow) -> dict[tuple[str, ...], tuple[int, int, int]]:
+    """Of each cause and place with gaps: how many, the events that they stand for, and who was told."""
+    losses = flow.hub.losses
+    return {
+        cell: (count, losses.events[cell], losses.told[cell]) for cell, count in losses.gaps.items() if count
+    }
+
+
 def test_a_gap_of_the_stream_is_counted_once_and_told_to_each_who_is_concerned() -> None:
     flow = Flow()
     flow.connect("a")
@@ -689,9 +697,7 @@ def test_a_gap_of_the_stream_is_counted_once_and_told_to_each_who_is_concerned()
     flow.publish("b")
     flow.lose(Gap("a", position(1), position(4), "late", 2))
     flow.flush()
-    losses = flow.hub.losses
-    assert {cell: count for cell, count in losses.gaps.items() if count} == {("late", "stream"): 1}
-    assert (losses.events["late", "stream"], losses.told["late", "stream"]) == (2, 2)
+    assert counted(flow) == {("late", "stream"): (1, 2, 2)}
 
 
 def test_a_gap_of_the_past_is_counted_once_and_told_to_each_who_finds_it() -> None:
@@ -701,9 +707,7 @@ def test_a_gap_of_the_past_is_counted_once_and_told_to_each_who_finds_it() -> No
     for since in (1, 0, 0):
         flow.connect().say(subscribe="a", id=1, since=str(position(since)))
         flow.rest()
-    losses = flow.hub.losses
-    assert {cell: count for cell, count in losses.gaps.items() if count} == {("retention", "past"): 1}
-    assert (losses.events["retention", "past"], losses.told["retention", "past"]) == (3, 3)
+    assert counted(flow) == {("retention", "past"): (1, 3, 3)}
 
 
 def test_since_beyond_the_log_is_not_recovered() -> None:

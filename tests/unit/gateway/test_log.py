@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from gevent.event import AsyncResult
 
 from broker import control
 from broker.answers import Answers
@@ -21,7 +22,8 @@ from broker.topics import Pattern
 from broker.wire import Position
 from gateway.event import Event
 from gateway.interest import Interest, Want
-from gateway.log import AHEAD_S, RETRY_S, TELL_MAX, BrokerLog
+from gateway.later import Later
+from gateway.log import AHEAD_S, RETRY_S, BrokerLog
 from gateway.past import Past
 from gateway.records import Records
 from gateway.stretches import NEAR_SEQS
@@ -34,7 +36,7 @@ PAGE = 10  # events in a page of the played broker
 class Around:
     """All that is around a BrokerLog: its questions, and what it wants done later."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Callable[[Callable[[], None]], None] | None = None) -> None:
         self.now_s = 100.0
         self.epoch = EPOCH
         self.wakes = 0
@@ -48,7 +50,7 @@ class Around:
             self._wake,
             100,
             epoch=lambda: self.epoch,
-            later=self.later.append,
+            later=later or self.later.append,
             wait=lambda seconds, call: self.waiting.append((seconds, call)),
             clock=lambda: self.now_s,
         )
@@ -247,26 +249,28 @@ def test_a_log_that_began_anew_is_told_to_all_who_waited(on: Around) -> None:
     assert on.count == 2
 
 
-def test_many_are_told_a_few_at_a_time(on: Around) -> None:
-    for number in range(3 * TELL_MAX):
+def test_each_of_many_is_told_in_a_turn_of_its_own(on: Around) -> None:
+    for number in range(40):
         on.log.replay(["a"], 3, 9, on.by(f"{number}"))
     on.answer(9)
-    for turn in range(1, 4):
-        on.turn()
-        assert (len(on.heard), on.wakes) == (turn * TELL_MAX, turn)
-    assert not on.later
+    for told in range(40):
+        assert (len(on.heard), on.wakes) == (told, 0)
+        on.later.popleft()()
+    assert len(on.heard) == 40
+    on.rest()
+    assert on.wakes == 1
 
 
-def test_a_reader_that_fails_keeps_nobody_from_the_answer(
-    on: Around, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_reader_that_fails_keeps_nobody_from_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    on, heard = Around(Later()), AsyncResult()
+
     def fail(page: Any, events: Sequence[Event]) -> None:
         raise ValueError("a fault of ours")
 
     on.log.replay(["a"], 3, 9, fail)
-    on.log.replay(["a"], 3, 9, on.by("two"))
+    on.log.replay(["a"], 3, 9, lambda page, events: heard.set(len(events)))
     on.answer(9)
-    assert [name for name, _ in on.rest()] == ["two"]
+    assert heard.get(timeout=10) == 6
     assert "a fault of ours" in caplog.text
 
 

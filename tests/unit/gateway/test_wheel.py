@@ -257,6 +257,25 @@ def test_a_beat_that_a_socket_takes_a_part_of_is_sent_whole(pipe: Line) -> None:
     assert pipe.read() == BEAT
 
 
+def test_a_fault_in_one_that_a_flush_comes_to_ends_that_one_alone(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a fault of ours")
+
+    with closing(Line(line.flow, "a")) as other:
+        other.read()
+        line.peer.__class__ = type("Faulty", (Peer,), {"__slots__": (), "_answer": fail})
+        line.peer.receive('{"subscribe":"b","id":1}')  # answered by the flush after the barrier
+        line.flow.rest()
+        assert line.read_to_end() == b""
+        assert line.peer not in line.flow.hub.connections
+        assert "a fault of ours" in caplog.text
+        line.flow.publish("a")
+        line.flow.rest()
+        assert b'"seq":1' in other.read()
+
+
 def test_who_has_what_we_said_last_need_not_be_waited_for(pipe: Line) -> None:
     assert not pipe.wheel.is_over and not pipe.wheel.is_empty
     pipe.peer.send_away(1.5)
