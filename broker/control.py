@@ -119,6 +119,7 @@ class Hello(Request, frozen=True, kw_only=True, tag="hello"):
 
     producer: Name
     instance: Name | None = None
+    passing: bool = False  # nobody will come again with this id: it is forgotten before others are
 
 
 class Publish(Request, frozen=True, kw_only=True, tag="publish"):
@@ -201,6 +202,7 @@ class HelloPage(Struct, frozen=True, kw_only=True):
     at: Head
     incarnation: Seq  # larger than any before it, also than those of which this log knows nothing
     last: Seq  # number of the producer's newest event in the log, 0 for none
+    payload_max_bytes: Seq = 0  # of one event: larger ones are refused for good; 0: not said
 
 
 class Run(Struct, frozen=True, array_like=True):

@@ -89,9 +89,12 @@ class NotConfirmed(PublishTimeout):
     """The broker has not confirmed `count` events in time; `why`, if that is known. They are still held."""
 
     def __init__(self, address: str, seconds: float, count: int, why: str) -> None:
+        events = "1 event" if count == 1 else f"{count} events"
+        within = f" within {seconds:g} s" if seconds else ""
         reason = why or "no answer yet"
-        text = f"{count} events not confirmed by the broker at {address} within {seconds:g} s: {reason}"
-        super().__init__(address, seconds, text)
+        super().__init__(
+            address, seconds, f"{events} not confirmed by the broker at {address}{within}: {reason}"
+        )
         self.count, self.why = count, why
 
 

@@ -1,8 +1,8 @@
 """Who publishes confirmed, and how far each of them is in the log. Pure.
 
 Kept in the log's own transactions, a row a producer: crc32 u32 of the name and the rest; incarnation,
-last and heard_s; then the runs. Big-endian. The checksum, because a `last` that is too large would
-have events confirmed that were never logged.
+its highest bit set for a passing one, last and heard_s; then the runs. Big-endian. The checksum, because
+a `last` that is too large would have events confirmed that were never logged.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from broker.control import Run
 RUNS_MAX = 256
 PRODUCERS_MAX = 10_000
 
+_PASSING = 1 << 63  # incarnations are smaller
 _CHECK = Struct(">I")
 _HEAD = Struct(">QQd")
 _RUN = Struct(">QQQ")
@@ -31,9 +32,11 @@ class Producer(NamedTuple):
     last: int = 0  # number of its newest event in the log
     runs: tuple[Run, ...] = ()  # where those are of which it has not heard
     heard_s: float = 0.0  # age clock of the log when it last said something
+    is_passing: bool = False  # nobody will come again with its id
 
     def pack(self, name: str) -> bytes:
-        parts = [_HEAD.pack(self.incarnation, self.last, self.heard_s)]
+        incarnation = self.incarnation | _PASSING * self.is_passing
+        parts = [_HEAD.pack(incarnation, self.last, self.heard_s)]
         parts += (_RUN.pack(run.first, run.seq, run.count) for run in self.runs)
         kept = b"".join(parts)
         return _CHECK.pack(_check(name, kept)) + kept
@@ -49,7 +52,7 @@ def maybe_unpack(name: str, data: bytes) -> Producer | None:
         runs = tuple(Run(*run) for run in _RUN.iter_unpack(kept[_HEAD.size :]))
     except StructError:
         return None
-    return Producer(incarnation, last, runs, heard_s)
+    return Producer(incarnation & ~_PASSING, last, runs, heard_s, bool(incarnation & _PASSING))
 
 
 def joined(runs: Iterable[Run], known: int) -> tuple[Run, ...]:

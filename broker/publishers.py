@@ -77,9 +77,12 @@ class Publishers:
         since_s = self._index.clock_s - self._forget_s
         silent = [name for name, producer in self.producers.items() if producer.heard_s < since_s]
         if not silent and len(self.producers) > PRODUCERS_MAX:
+            # Nobody asks for a passing one again. Who comes back with an id of his own, and is not known any
+            # more, would publish all that he has a second time.
+            passing = [name for name, producer in self.producers.items() if producer.is_passing]
+            by_silence = sorted(passing or self.producers, key=lambda name: self.producers[name].heard_s)
             # A hundredth at once: to find them costs a look at all.
-            by_silence = sorted(self.producers, key=lambda name: self.producers[name].heard_s)
-            silent = by_silence[: len(by_silence) // 100]
+            silent = by_silence[: len(self.producers) // 100]
         return silent
 
     def _expired(self) -> list[int]:

@@ -106,7 +106,8 @@ class Publishing:
         # A log that began anew, or lost its end, knows nothing of the incarnations since; one given twice
         # would confirm the events of one program for those of another. Hence the clock.
         # Where earlier numbers are is nobody's question any more: their asker has gone.
-        producer = Producer(max(before.incarnation + 1, self._clock_us()), before.last)
+        incarnation = max(before.incarnation + 1, self._clock_us())
+        producer = Producer(incarnation, before.last, is_passing=asked.passing)
         self._stage(name, producer)
         self._beginning[name] = asked.instance or ""
         self._waiting.append(Waiting(asker, asked, producer))
@@ -132,7 +133,7 @@ class Publishing:
             self._fresh.setdefault(asked.producer, []).append((producer.last + 1, place, len(new)))
             self._add(new)
             runs = joined(producer.runs, min(asked.known, producer.last))
-            self._stage(asked.producer, Producer(producer.incarnation, producer.last + len(new), runs))
+            self._stage(asked.producer, producer._replace(last=producer.last + len(new), runs=runs))
         self._waiting.append(Waiting(asker, asked))
 
     def _submit(self, asker: bytes, asked: Submit, data: bytes) -> None:
@@ -246,7 +247,12 @@ class Publishing:
             return SubmitPage(at=head, position=position, repeated=waiting.is_repeated)
         if isinstance(asked, Hello):
             begun = waiting.producer
-            return HelloPage(at=head, incarnation=begun.incarnation, last=begun.last)
+            return HelloPage(
+                at=head,
+                incarnation=begun.incarnation,
+                last=begun.last,
+                payload_max_bytes=self._payload_max_bytes,
+            )
         producer = self._publishers.producers[asked.producer]
         runs = list(joined(producer.runs, asked.known))
         return PublishPage(at=head, last=producer.last, runs=runs)

@@ -10,13 +10,16 @@ import zmq
 from broker.errors import AddressInUse, BadSetting
 from broker.settings import BrokerSettings
 
-# A peer that never says ZMTP is let go after the handshake interval; one that vanished without a
-# word, after the heartbeat's time-out.
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, HANDSHAKE_MS = 2_000, 6_000, 5_000
-# No heartbeat towards producers: when one has sent its last and closed, bytes written to it make its
-# kernel reset the connection and drop what our full buffers had not let it send yet (up to 16,000
-# events). The kernel's own probes find the vanished, and carry no bytes.
-PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 15, 5, 3
+# A peer that never says ZMTP is let go after the handshake interval.
+HANDSHAKE_MS = 5_000
+# A subscriber that vanished without a word, after the heartbeat's time-out: its queue would fill. Elsewhere
+# there is none. Of a producer that has sent its last and closed, bytes written to it make its kernel reset
+# the connection and drop what our full buffers had not let it send yet (up to 16,000 events). And where a
+# queue of what came in can be full, a heartbeat can end the process (see broker.dial): that of the
+# subscribers has no mark.
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 2_000, 6_000
+# The kernel's own probes find the vanished, and carry no bytes; and those who acknowledge nothing.
+PROBE_AFTER_S, PROBE_EVERY_S, PROBES, UNACKNOWLEDGED_MS = 15, 5, 3, 20_000
 # A message over MAXMSGSIZE costs its sender the connection and the good messages around it, so what
 # is only somewhat too large is taken in, dropped and counted.
 HEAD_ROOM_FACTOR, HEAD_ROOM_BYTES = 4, 64 * 1024
@@ -27,7 +30,7 @@ PUSH_HIGH_WATER, PUSH_BUFFER_BYTES = 1_000, 256 * 1024
 # Answers that wait for one requester, at most half a megabyte each: it asks again for what is beyond.
 ANSWERS_HIGH_WATER = 64
 # Requests of one peer that wait to be read; the others wait at their sender. More than any of ours has
-# under way: libzmq 4.3.5 ends the process if a link whose queue is full is reset (issue #3937).
+# under way: a peer that sends heartbeats of its own could otherwise end the process.
 REQUESTS_HIGH_WATER = 2_000
 
 
@@ -75,9 +78,11 @@ def _bind(socket: zmq.Socket[bytes], name: str, address: str, message_max: int) 
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, message_max)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    if name in ("control", "feed"):
+    if name == "feed":
+        socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, PROBE_AFTER_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, PROBE_EVERY_S)

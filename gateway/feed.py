@@ -23,6 +23,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from broker import control
 from broker.control import Head
+from broker.dial import Silence, prepare, redial
 from broker.errors import ControlError, MalformedFrames
 from broker.more import more_of
 from broker.upstream import Upstream
@@ -67,14 +68,10 @@ class Feed:
         self._heard_s: float | None = self.turn_s  # None: its silence has been told
         self._socket = context.socket(zmq.SUB)
         self._receive, self._has_more = partial(Backend.recv, self._socket), more_of(self._socket)
-        self._socket.linger = 0
+        prepare(self._socket)
+        self._silence = Silence()
         self._socket.rcvhwm = 100_000
         self._socket.sndhwm = 0  # libzmq #2258: subscriptions past a high-water mark are lost
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
-        self._socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         self._socket.subscribe(BEAT_TOPIC)
         self._monitor = self._socket.get_monitor_socket(SocketEvent.HANDSHAKE_SUCCEEDED)
         loop = get_hub().loop
@@ -144,9 +141,11 @@ class Feed:
             batch = self._take()
             # After the messages, before their use: what came on a new connection has its word before it.
             now_s = self.turn_s = time.monotonic()
-            if self._has_connected():
+            if self._has_connected(now_s):
                 log.info("broker connected feed=%s", self.address)
                 self.upstream.on_connected(now_s)
+            if batch:
+                self._silence.on_word(now_s)
             self._put_all(batch, now_s)
             if now_s - tick_s >= TICK_S:
                 tick_s = now_s
@@ -160,7 +159,7 @@ class Feed:
                 if pause_s > 0.0005:
                     gevent.sleep(pause_s)
                     more = self._take()
-                    if self._has_connected():
+                    if self._has_connected(time.monotonic()):
                         self.upstream.on_connected(time.monotonic())
                     self._put_all(more, now_s)
                     batch += more  # what is left behind them sends no word of its own
@@ -175,6 +174,9 @@ class Feed:
 
     def _watch_silence(self, now_s: float) -> None:
         """No error: pages are served, and all goes on by itself. But somebody may wonder why."""
+        if self._silence.is_over(now_s):
+            log.info("the broker says nothing, and is called anew feed=%s", self.address)
+            redial(self._socket, self.address)
         if not self.upstream.is_stale:
             self._heard_s = now_s
         elif self._heard_s is not None and now_s - self._heard_s > SILENCE_S:
@@ -229,13 +231,15 @@ class Feed:
         except (MalformedFrames, ValueError) as error:  # msgspec's errors are ValueErrors
             log.warning("bad message on the feed topic=%s why=%s", topic[:60], error)
 
-    def _has_connected(self) -> bool:
+    def _has_connected(self, now_s: float) -> bool:
         found = False
         try:
             while True:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
                 found = found or event == SocketEvent.HANDSHAKE_SUCCEEDED
         except zmq.Again:
+            if found:
+                self._silence.on_link(now_s)
             return found
 
     def _flush(self) -> float:

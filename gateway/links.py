@@ -19,6 +19,7 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub
 
 from broker import control
+from broker.dial import prepare
 from broker.errors import ControlError, ControlTimeout, ControlUnsent, MalformedFrames
 from broker.wire import unpack_records
 from gateway.event import Event
@@ -78,14 +79,9 @@ class ControlLink:
         self._waiting: dict[int, _Waiting] = {}
         self._last_id = 0
         self._socket = context.socket(zmq.DEALER)
-        self._socket.linger = 0
+        prepare(self._socket)
         self._socket.sndhwm = self._socket.rcvhwm = IN_FLIGHT_MAX
         self._socket.immediate = is_immediate
-        # A broker that is gone without a word is noticed, and found again within a second.
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         self._socket.connect(address)
         self._loop = get_hub().loop
         self._watcher = self._loop.io(self._socket.fd, 1)

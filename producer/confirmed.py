@@ -27,15 +27,23 @@ class Confirmed:
     """Takes events as long as it has room, and hands them to the thread that has the link."""
 
     def __init__(
-        self, address: str, producer: str, wait_s: float | None, high_water: int, numbered: bool
+        self,
+        address: str,
+        producer: str,
+        wait_s: float | None,
+        high_water: int,
+        *,
+        passing: bool,
+        numbered: bool,
     ) -> None:
-        """Raises BadSetting: not an address."""
+        """`passing`: nobody will come again with this id. Raises BadSetting: not an address."""
         self.address, self._wait_s = address, wait_s
         # The lock is taken for each event, and by itself in half the time. One that may be taken again:
         # what is collected while a thread has it may be this.
         self._lock = RLock()
         self._changed = Condition(self._lock)
-        self._window = Window(producer, high_water, instance=secrets.token_hex(8), numbered=numbered)
+        instance = secrets.token_hex(8)
+        self._window = Window(producer, high_water, instance=instance, passing=passing, numbered=numbered)
         self._is_closing = False
         self._all_confirmed: bool | None = None  # None until it is closed
         self._reported = 0  # events refused for good that `flush` has told of
@@ -115,13 +123,17 @@ class Confirmed:
                 self._reported = window.dropped
                 raise window.refusal
 
-    def close(self, timeout_s: float) -> bool:
-        """Whether all was confirmed within `timeout_s`, which may be `inf`. May be called again."""
+    def close(self, timeout_s: float, *, warns: bool = True) -> bool:
+        """Whether all was confirmed within `timeout_s`, which may be `inf`. May be called again.
+
+        `warns`: also in the log, if not.
+        """
         if os.getpid() != self._process:
             return False  # the thread that has the link is in the parent
         if self._courier.is_current:
             # In a callback, or the collector came by: what is to be waited for comes in this thread.
-            Thread(target=self.close, args=(timeout_s,), name="penstock publisher's end").start()
+            kept = {"warns": warns}
+            Thread(target=self.close, args=(timeout_s,), kwargs=kept, name="penstock publisher's end").start()
             return False
         window = self._window
         with self._changed:
@@ -133,7 +145,7 @@ class Confirmed:
                 self._all_confirmed = not (window.held or window.failure or window.dropped)
                 if window.held:
                     window.fail(NotConfirmed(self.address, timeout_s, window.held, window.why))
-                if not self._all_confirmed:
+                if warns and not self._all_confirmed:
                     why = window.failure or window.refusal
                     count = self.unconfirmed + window.dropped
                     log.warning("not confirmed control=%s events=%d why=%s", self.address, count, why)

@@ -14,17 +14,15 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from broker.control import HelloPage, PublishPage, decode_answer, encode
+from broker.dial import prepare
 from broker.errors import BadSetting, PenstockError
+from producer.link import CONTROL, connect
 from producer.window import Batch, Sending, Window
 
 log = logging.getLogger(__name__)
 
 # Requests that wait for a link that takes nothing: the window has as many in flight, and asks again.
 REQUESTS_HIGH_WATER = 64
-# A broker that is gone without a word is noticed, and found again within a second.
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1_000, 3_000
-RECONNECT_MS, RECONNECT_MAX_MS = 100, 1_000
-CONNECT_TIMEOUT_MS = 5_000  # the kernel's own is over two minutes
 TAKE_MAX = 64  # answers in a turn
 
 _decode_hello = msgspec.json.Decoder(HelloPage).decode
@@ -49,26 +47,18 @@ class Courier:
         self._lost = 0
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._socket = self._context.socket(zmq.DEALER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            # No link, no queue: what was meant for one broker does not wait for the next.
-            (zmq.IMMEDIATE, 1),
-            (zmq.SNDHWM, REQUESTS_HIGH_WATER),
-            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
-            (zmq.RECONNECT_IVL, RECONNECT_MS),
-            (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
-            (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
-        ):
-            self._socket.set(option, value)
+        self._socket.set(zmq.SNDHWM, REQUESTS_HIGH_WATER)
+        # No link, no queue: what was meant for one broker does not wait for the next.
+        self._socket.set(zmq.IMMEDIATE, 1)
+        prepare(self._socket)
         self._monitor = self._socket.get_monitor_socket(
             zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
         )
         try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
+            connect(self._socket, address, CONTROL)
+        except BadSetting:
             self._close()
-            raise BadSetting(f"{address!r} is no address like tcp://127.0.0.1:5557 ({error})") from None
+            raise
         self._ear, self._mouth = socket.socketpair()
         for each in (self._ear, self._mouth):
             each.setblocking(False)
@@ -119,9 +109,11 @@ class Courier:
         """Whether to go on."""
         window = self._window
         with self._changed:
-            now_s = time.monotonic()
+            now_s, held = time.monotonic(), window.held
             window.tick(now_s)
             sendings = window.due(now_s)
+            if window.held < held:  # one of them is larger than the broker reads
+                self._changed.notify_all()
             stops, next_s = self._is_stopping, window.next_s
             self.is_asleep = not (sendings or stops)
         if stops:

@@ -21,14 +21,15 @@ from zmq.utils.monitor import parse_monitor_message
 
 from broker import control
 from broker.control import Head
+from broker.dial import Silence, prepare, redial
 from broker.errors import BadSetting, ControlError, MalformedFrames
+from broker.more import more_of
 from broker.wire import BEAT_TOPIC, SYNC_PREFIX
+from producer.link import CONTROL, FEED, connect
 from producer.questions import Done, Questions
 
 log = logging.getLogger(__name__)
 
-FEED = "tcp://127.0.0.1:5556"
-CONTROL = "tcp://127.0.0.1:5557"
 HIGH_WATER = 100_000  # messages that wait to be taken: the rest waits in the broker, up to its own mark
 TAKE_MESSAGES = 1_000  # at a time
 TAKE_BYTES = 4 << 20
@@ -37,7 +38,6 @@ ASKED_MAX = 16  # questions that wait to leave
 TICK_S = 0.25
 
 _NOBLOCK = int(zmq.NOBLOCK)
-_RCVMORE = int(zmq.RCVMORE)
 
 _read_head = msgspec.json.Decoder(Head).decode
 
@@ -82,6 +82,7 @@ class Feed:
         # A context of its own, which nobody else's end ends.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._feed = self._context.socket(zmq.SUB)
+        self._has_more = more_of(self._feed)
         self._feed.set(zmq.RCVHWM, HIGH_WATER)
         self._feed.set(zmq.SNDHWM, 0)  # libzmq #2258: subscriptions past a high-water mark are lost
         self._feed.subscribe(BEAT_TOPIC)
@@ -90,19 +91,13 @@ class Feed:
         self._control.set(zmq.SNDHWM, ASKED_MAX)
         # What is asked while no link stands does not wait for it: it will be asked again.
         self._control.set(zmq.IMMEDIATE, 1)
-        for each, address in ((self._feed, feed), (self._control, control_address)):
-            each.set(zmq.LINGER, 0)
-            # A broker that is gone without a word is noticed, and found again within a second.
-            each.set(zmq.HEARTBEAT_IVL, 1_000)
-            each.set(zmq.HEARTBEAT_TIMEOUT, 3_000)
-            each.set(zmq.HANDSHAKE_IVL, 5_000)
-            each.set(zmq.RECONNECT_IVL, 100)
-            each.set(zmq.RECONNECT_IVL_MAX, 1_000)
-            try:
-                each.connect(address)
-            except zmq.ZMQError as error:
-                self._end()
-                raise BadSetting(f"{address!r} is no address like tcp://127.0.0.1:5556 ({error})") from None
+        try:
+            for each, address, usual in ((self._feed, feed, FEED), (self._control, control_address, CONTROL)):
+                prepare(each)
+                connect(each, address, usual)
+        except BadSetting:
+            self._end()
+            raise
 
     def start(self, listener: Listener, name: str) -> None:
         # A daemon: whoever forgets to close must be able to end.
@@ -158,7 +153,7 @@ class Feed:
         poller = zmq.Poller()
         for each in (self._feed, self._control, self._monitor, self._awake):
             poller.register(each, zmq.POLLIN)
-        tick_s = 0.0
+        tick_s, silence = 0.0, Silence()
         while not self._is_closing:
             ready = dict(poller.poll(int(TICK_S * 1000)))
             if self._awake.fileno() in ready:
@@ -167,24 +162,30 @@ class Feed:
             # After the messages, before their use: what came on a new connection has its word before it.
             now_s = time.monotonic()
             if self._has_connected():
+                silence.on_link(now_s)
                 listener.on_connected(now_s)
+            if batch:
+                silence.on_word(now_s)
             for frames in batch:
                 self._put(listener, frames, now_s)
             self._take_answers()
             if now_s - tick_s >= TICK_S:
                 tick_s = now_s
+                if silence.is_over(now_s):
+                    log.info("the broker says nothing, and is called anew feed=%s", self.address)
+                    redial(self._feed, self.address)
                 listener.tick(now_s)
             listener.turn(now_s)
 
     def _take(self) -> list[list[bytes]]:
         """What has arrived, in moderation."""
-        receive, get = self._feed.recv, self._feed.get
+        receive, has_more = self._feed.recv, self._has_more
         batch: list[list[bytes]] = []
         size = 0
         try:
             while len(batch) < TAKE_MESSAGES and size < TAKE_BYTES:
                 frames = [receive(_NOBLOCK)]
-                while get(_RCVMORE):
+                while has_more():
                     frames.append(receive(_NOBLOCK))
                 batch.append(frames)
                 size += len(frames[-1])

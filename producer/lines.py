@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import click
 
 from broker.errors import BadSetting, BadTopic
+from broker.logs import say
 from broker.settings import load
 from producer.publisher import Publisher, check_publishable
 from producer.pump import HIGH_WATER, LOOK_UP_S, ConfirmedPump, Pump, complain
-from producer.service import EXIT_FAILURE, run, say_ready
+from producer.service import EXIT_FAILURE, run
 from producer.settings import ProducerSettings
 from producer.signals import Signals
 
@@ -25,7 +26,7 @@ from producer.signals import Signals
 def command(topic: str, confirm: bool, ingest: str | None, control: str | None) -> int:
     """Publish what is piped in, one event a line: JSON where a line is JSON, else text.
 
-    Waits while the broker is slow or away. Exit code 1 if a line was over the limit.
+    Waits while the broker is slow or away. Exit code 1 if a line was over the limit, or was refused.
     """
     if (ingest if confirm else control) is not None:
         raise BadSetting("--ingest goes without --confirm, --control with it")
@@ -46,7 +47,7 @@ def command(topic: str, confirm: bool, ingest: str | None, control: str | None) 
         close_s=settings.close_s,
     )
     with Signals() as signals:
-        say_ready("lines", publisher.ingest)
+        say(f"ready lines {'control' if confirm else 'ingest'}={publisher.ingest}")
         kind = ConfirmedPump if confirm else Pump
         pump = kind(publisher, topic, settings.payload_max_bytes, signals)
         pump.run()

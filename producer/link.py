@@ -1,12 +1,31 @@
-"""Whether a socket's link to the broker has ever stood; libzmq tells nobody who does not ask."""
+"""The link of a socket to the broker: where it leads, and whether it has ever stood."""
 
 from __future__ import annotations
 
 import zmq
 
+from broker.errors import BadSetting
+
+# Where the broker listens unless configured.
+INGEST = "tcp://127.0.0.1:5555"
+PUSH = "tcp://127.0.0.1:5558"
+CONTROL = "tcp://127.0.0.1:5557"
+FEED = "tcp://127.0.0.1:5556"
+
+
+def connect(each: zmq.Socket[bytes], address: str, like: str) -> None:
+    """Raises BadSetting: not an address; `like` is one."""
+    try:
+        each.connect(address)
+    except zmq.ZMQError as error:
+        raise BadSetting(f"{address!r} is no address like {like} ({error})") from None
+
 
 class Link:
-    """Of a socket that has not connected yet, until `close`, which must come before the socket's own."""
+    """Whether it has ever stood; libzmq tells nobody who does not ask.
+
+    Of a socket that has not connected yet, until `close`, which must come before the socket's own.
+    """
 
     def __init__(self, watched: zmq.Socket[bytes]) -> None:
         self._watched = watched

@@ -65,6 +65,11 @@ def decode(payload: bytes, declared: int) -> tuple[Any, Content]:
     return payload, Content.BINARY
 
 
+def content_of(payload: bytes) -> Content:
+    """What it is, of which nothing is said."""
+    return decode(payload, Content.UNKNOWN)[1]
+
+
 def _not_finite(value: object, place: str) -> str | None:
     """Where a NaN or an infinity stands, like `data['cpu'][0] is nan`; None if there is none."""
     if isinstance(value, float):

@@ -10,10 +10,11 @@ from threading import Lock
 
 import zmq
 
+from broker.dial import CONNECT_TIMEOUT_MS
 from broker.errors import BadSetting, PublishTimeout
 from broker.wire import Content, pack_meta, producer_hash
 from producer.confirmation import NEVER, Confirmation
-from producer.link import Link
+from producer.link import INGEST, Link, connect
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,14 @@ class Plain:
         self._socket.set(zmq.TCP_KEEPALIVE, 1)
         self._socket.set(zmq.TCP_KEEPALIVE_IDLE, 10)
         self._socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
-        self._socket.set(zmq.CONNECT_TIMEOUT, 5_000)  # the kernel's own is over two minutes
+        self._socket.set(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         self.link = Link(self._socket)
         try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
+            connect(self._socket, address, INGEST)
+        except BadSetting:
             self.link.close()
             self._context.destroy(linger=0)
-            raise BadSetting(f"{address!r} is no address like tcp://127.0.0.1:5555 ({error})") from None
+            raise
 
     def send(
         self, name: bytes, payload: bytes, content: Content, on_confirm: Callable[..., object] | None
@@ -84,8 +85,10 @@ class Plain:
             self.taken = count
         return NEVER
 
-    def close(self, timeout_s: float) -> bool:
+    def close(self, timeout_s: float, *, warns: bool = True) -> bool:
         """Whether all has left within `timeout_s`, which may be `inf`. May be called again.
+
+        `warns`: also in the log, if not.
 
         libzmq does not tell what it held. But the context ends when the last event has left or when the
         linger time is over, so that ending early proves that all went.
@@ -98,13 +101,13 @@ class Plain:
                 self._context.term()
                 flushed = time.monotonic() - started_s < timeout_s - TIMER_SLACK_S
                 self._all_went = flushed and not self.dropped
-                if not flushed:
+                if warns and not flushed:
                     log.warning(
                         "unsent ingest=%s: the broker did not take everything within %g s",
                         self.address,
                         timeout_s,
                     )
-                if self.dropped:
+                if warns and self.dropped:
                     log.warning("dropped ingest=%s events=%d of=%d", self.address, self.dropped, self.taken)
             return self._all_went
 

@@ -10,10 +10,10 @@ import click
 
 from broker.errors import BadTopic, NotConfirmed
 from broker.settings import load
+from producer.payload import content_of
 from producer.publisher import Publisher, check_publishable
 from producer.service import run
 from producer.settings import ProducerSettings
-from producer.splitter import content_of
 
 EXIT_UNREACHABLE = 69
 
@@ -41,19 +41,15 @@ def command(topic: str, data: str, wait_s: float, control: str | None) -> int:
         raise click.BadParameter(str(error), param_hint="TOPIC") from None
     payload = sys.stdin.buffer.read() if data == "-" else os.fsencode(data)
     publisher = Publisher(
-        confirm=True,
-        control=settings.control,
-        payload_max_bytes=settings.payload_max_bytes,
-        close_s=0,
+        confirm=True, control=settings.control, payload_max_bytes=settings.payload_max_bytes
     )
-    with publisher:
-        confirmation = publisher.publish(topic, payload, content=content_of(payload))
-        try:
-            position = confirmation.result(wait_s)
-        except NotConfirmed as error:
-            click.echo(f"pub: {error}; it may be in the log or not", err=True)
-            return EXIT_UNREACHABLE
-    click.echo(position)
+    try:
+        click.echo(publisher.publish(topic, payload, content=content_of(payload)).result(wait_s))
+    except NotConfirmed as error:
+        click.echo(f"pub: {error}; it may be in the log or not", err=True)
+        return EXIT_UNREACHABLE
+    finally:
+        publisher.close(0, warns=False)
     return 0
 
 

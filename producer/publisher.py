@@ -22,15 +22,11 @@ from broker.topics import Pattern, check_topic, is_system
 from broker.wire import MAX_PAYLOAD_BYTES, Content, producer_hash
 from producer.confirmation import Confirmation
 from producer.confirmed import Confirmed
-from producer.link import Link
+from producer.link import CONTROL, FEED, INGEST, PUSH, Link
 from producer.payload import encode
 from producer.plain import Plain
 from producer.watch import Watch
 
-INGEST = "tcp://127.0.0.1:5555"
-PUSH = "tcp://127.0.0.1:5558"
-CONTROL = "tcp://127.0.0.1:5557"
-FEED = "tcp://127.0.0.1:5556"
 HIGH_WATER = 100_000
 CLOSE_S = 5.0
 PRODUCER_MAX_CHARS = 255
@@ -93,7 +89,14 @@ class Publisher:
                 raise BadSetting(
                     f"producer_id has {len(producer)} characters, want {PRODUCER_MAX_CHARS} at most"
                 )
-            self._transport = Confirmed(control or CONTROL, producer, wait_s, high_water, numbered)
+            self._transport = Confirmed(
+                control or CONTROL,
+                producer,
+                wait_s,
+                high_water,
+                passing=producer_id is None,
+                numbered=numbered,
+            )
         else:
             if numbered or (control and not feed):
                 raise BadSetting("`numbered`, and `control` without `feed`, are for confirm=True")
@@ -220,15 +223,16 @@ class Publisher:
         """
         self._confirmed().flush(timeout_s)
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(self, timeout_s: float | None = None, *, warns: bool = True) -> bool:
         """Hand over what is held, within `timeout_s` (`close_s` unless given; or `inf`). May be called again.
 
         Returns True if every event published has left for the broker, or with `confirm` is confirmed;
-        False, with a warning in the log, if some were dropped or the time was too short.
+        False if some were dropped or the time was too short. Then the log has a warning as well, unless
+        without `warns`: for who tells it himself.
         """
         # First: who waits no longer for a close that is under way does not wait again at the end.
         self._forgotten.detach()
-        all_went = self._transport.close(self._close_s if timeout_s is None else timeout_s)
+        all_went = self._transport.close(self._close_s if timeout_s is None else timeout_s, warns=warns)
         with self._watch_lock:
             watch, self._watch = self._watch, None
         if watch is not None:

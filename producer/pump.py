@@ -10,9 +10,10 @@ from threading import Thread
 import click
 
 from broker.errors import ControlError, NotConfirmed, PublishTimeout
+from producer.payload import content_of
 from producer.publisher import Publisher
 from producer.signals import Signals
-from producer.splitter import Line, Splitter, TooLong, content_of
+from producer.splitter import Line, Splitter, TooLong
 
 STDIN = 0
 READ_BYTES = 1 << 16
@@ -52,7 +53,7 @@ class Pump:
         while self._publisher.published and not link.has_stood and not self._signals.received:
             self._wait(link.fileno())
         if self._signals.received:
-            return self._publisher.close(close_s if link.has_stood else 0)
+            return self._publisher.close(close_s if link.has_stood else 0, warns=False)
         # Only the end of its context says that everything has left, and that call hears no signal.
         closing = Thread(target=self._publisher.close, args=(math.inf,), daemon=True)
         closing.start()
@@ -65,10 +66,10 @@ class Pump:
         """How many lines were not sent, in words; empty if all were."""
         published = self._publisher.published
         if all_went:
-            return f"{self.untaken} lines were read and not sent" if self.untaken else ""
+            return f"{_lines(self.untaken)} read and not sent" if self.untaken else ""
         if not self._publisher.link.has_stood:
-            return f"{published + self.untaken} lines were read and not sent"
-        return f"at most {min(published, HIGH_WATER) + self.untaken} lines were read and not sent"
+            return f"{_lines(published + self.untaken)} read and not sent"
+        return f"at most {_lines(min(published, HIGH_WATER) + self.untaken)} read and not sent"
 
     def _wait(self, descriptor: int) -> bool:
         """Whether it can be read; False after a while, or when a signal came."""
@@ -112,19 +113,24 @@ class ConfirmedPump(Pump):
     _trouble = ""  # of which was told, or will be
 
     def close(self, close_s: float) -> bool:
-        while not self._signals.received:
-            try:
-                self._publisher.flush(LOOK_UP_S)
-                break
-            except NotConfirmed:
-                self._say_if_alone()
-            except ControlError as error:
-                complain(f"refused by the broker: {error}")
-        return self._publisher.close(0 if self._publisher.trouble else close_s)
+        while not (self._is_flushed() or self._signals.received):
+            self._say_if_alone()
+        return self._publisher.close(0 if self._publisher.trouble else close_s, warns=False)
 
     def unsent(self, all_went: bool) -> str:
         count = self._publisher.unconfirmed + self.untaken
-        return f"{count} lines were read and not confirmed" if count else ""
+        return f"{_lines(count)} read and not confirmed" if count else ""
+
+    def _is_flushed(self) -> bool:
+        try:
+            self._publisher.flush(LOOK_UP_S)
+        except NotConfirmed:
+            return False
+        except ControlError as error:
+            count = self._publisher.dropped
+            which = f"{count} lines, the last of them: " if count > 1 else ""
+            complain(f"refused by the broker: {which}{error}")
+        return True
 
     def _wait(self, descriptor: int) -> bool:
         self._say_if_alone()
@@ -139,6 +145,10 @@ class ConfirmedPump(Pump):
         if self._quiet_until_s is not None and now_s >= self._quiet_until_s:
             self._quiet_until_s = None
             complain(f"nothing is confirmed by the broker at {self._publisher.ingest}: {trouble}: waiting")
+
+
+def _lines(count: int) -> str:
+    return "1 line was" if count == 1 else f"{count} lines were"
 
 
 def complain(text: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,7 +9,7 @@ import click
 from setproctitle import setproctitle
 
 from broker.errors import BadSetting, PenstockError
-from broker.logs import log_to_stderr
+from broker.logs import log_to_stderr, say
 from producer.publisher import Publisher
 from producer.schedule import next_beat
 from producer.settings import ProducerSettings
@@ -38,14 +36,6 @@ def run(command: click.Command, argv: Sequence[str] | None) -> int:
         return EXIT_BAD_SETTINGS if isinstance(error, BadSetting) else EXIT_FAILURE
 
 
-def say_ready(name: str, ingest: str) -> None:
-    try:
-        print(f"ready {name} ingest={ingest}", flush=True)
-    except BrokenPipeError:
-        # Nobody reads: go on, and leave Python nothing to complain about at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def stream(
     name: str,
     settings: ProducerSettings,
@@ -62,7 +52,7 @@ def stream(
         close_s=STREAM_CLOSE_S,
     )
     with Signals() as signals, publisher:
-        say_ready(name, settings.ingest)
+        say(f"ready {name} ingest={settings.ingest}")
         started_s, beat = time.monotonic(), 0
         while not signals.received:
             for topic, data in sample(publisher):

@@ -1,12 +1,8 @@
-"""Bytes of a pipe into lines, and lines into payloads. Pure."""
+"""Bytes of a pipe into lines. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-import msgspec
-
-from broker.wire import Content
 
 
 class Line(NamedTuple):
@@ -59,20 +55,3 @@ class Splitter:
         self._size = 0
         self._number += 1
         return taken
-
-
-_decode = msgspec.json.Decoder().decode
-
-
-def content_of(line: bytes) -> Content:
-    """JSON if the whole line is JSON, else text if it is UTF-8, else binary."""
-    try:
-        _decode(line)
-        return Content.JSON
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        line.decode()
-        return Content.TEXT
-    except UnicodeDecodeError:
-        return Content.BINARY

@@ -14,7 +14,8 @@ from broker.gap import Gap
 from broker.topics import Pattern, is_system
 from broker.wire import Position
 from producer.event import Event
-from producer.feed import CONTROL, FEED, Feed
+from producer.feed import Feed
+from producer.link import CONTROL, FEED
 from producer.pending import Pending
 from producer.subscription import Subscription
 

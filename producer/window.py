@@ -16,11 +16,14 @@ from collections import deque
 from typing import NamedTuple
 
 from broker.control import Hello, HelloPage, Publish, PublishPage
-from broker.errors import ControlError, Fenced, LogLost, PenstockError
-from broker.wire import Position
+from broker.errors import ControlError, Fenced, LogLost, PayloadTooLarge, PenstockError
+from broker.wire import EVENT, Position
 
 REQUEST_EVENTS = 2_000
 REQUEST_BYTES = 256 * 1024  # a larger event goes alone
+# Every broker reads so much, and says itself what it does not take. A larger request than it reads costs
+# the link, each time.
+READ_BYTES = 8 << 20
 IN_FLIGHT_MAX = 16
 HELD_MAX_BYTES = 64 << 20
 
@@ -96,14 +99,17 @@ class Window:
         held_max_bytes: int = HELD_MAX_BYTES,
         *,
         instance: str,
+        passing: bool = False,
         numbered: bool = False,
     ) -> None:
         """
         Args:
             instance: nobody else's, also not that of this producer's next start.
+            passing: it has no next start.
             numbered: an event's number means something to who gave it: rather fail than change one.
         """
         self._producer, self._instance, self._numbered = producer, instance, numbered
+        self._passing = passing
         self._hellos = 0  # that were answered
         self._held_max, self._held_max_bytes = held_max, held_max_bytes
         self.is_full = False  # or at its end: nothing more is to be put; asked for each event
@@ -124,6 +130,7 @@ class Window:
         self._incarnation: int | None = None
         self._begun_id = 0  # of the hello that began it
         self._epoch = ""  # of the log that answered it
+        self._payload_max_bytes = 0  # that the broker takes, as it said then; 0: it did not
         self._hello: tuple[int, float] | None = None  # id and deadline of one without its answer
         self._base = 0  # number of the first event not settled
         self._cursor = 0  # batches before this one are sent
@@ -178,14 +185,31 @@ class Window:
             return False
         if self._incarnation is None:
             return self._hello is None
+        if self._cursor and self._is_next_too_large:
+            return False  # its turn comes when all before it is confirmed
         return self._cursor < len(self._batches) - 1 or bool(self._open.count and not self._flights)
 
     def due(self, now_s: float) -> list[Sending]:
         """What to send now, in this order. It counts as sent."""
         found: list[Sending] = []
         while self.is_due:
-            found.append(self._sending(now_s))
+            if self._incarnation is not None and self._is_next_too_large:
+                self._refuse_next()
+            else:
+                found.append(self._sending(now_s))
         return found
+
+    @property
+    def _is_next_too_large(self) -> bool:
+        """Whether it would cost the link, and be refused if it did not."""
+        batch = self._batches[self._cursor]  # one that is so large goes alone
+        return batch.size > READ_BYTES and 0 < self._payload_max_bytes < _payload_bytes(batch.parts[0])
+
+    def _refuse_next(self) -> None:
+        # Neither it nor anything behind it was sent: its number is free.
+        size = _payload_bytes(self._batches[0].parts[0])
+        refused = PayloadTooLarge(size, self._payload_max_bytes)
+        self._drop(ControlError(refused.reason, refused.detail))
 
     def _sending(self, now_s: float) -> Sending:
         self._last_id += 1
@@ -193,7 +217,8 @@ class Window:
             self._hello = self._last_id, now_s + self._timeout_s
             # The same until one is answered: it begins one incarnation, however often and late it comes.
             instance = f"{self._instance}.{self._hellos}"
-            return Sending(Hello(id=self._last_id, producer=self._producer, instance=instance), [])
+            hello = Hello(id=self._last_id, producer=self._producer, instance=instance, passing=self._passing)
+            return Sending(hello, [])
         batch, first = self._batches[self._cursor], self._next
         parts = batch.parts[batch.settled :] if batch.settled else batch.parts
         if first <= self._singly:
@@ -274,6 +299,7 @@ class Window:
             if page.at.epoch != self._epoch:  # else it has forgotten the producer, and not its events
                 self.lost += max(had - page.last, 0)
         self._incarnation, self._begun_id, self._epoch = page.incarnation, id, page.at.epoch
+        self._payload_max_bytes = page.payload_max_bytes
         self._base, self._sent, self._singly = page.last + 1, page.last, 0
         self._well()
         self._go_back()
@@ -319,6 +345,9 @@ class Window:
             self._pause(now_s)
         elif is_first and asked.last == asked.first:
             self._drop(ControlError(code, message))
+            # Nothing that was sent under the old numbers may be taken for the new ones.
+            self._incarnation = None
+            self._go_back()
         else:
             self._singly = max(self._singly, asked.last)
             self._go_back()
@@ -347,9 +376,6 @@ class Window:
         self.dropped += 1
         self.refusal = error
         self._settle(1)
-        # Nothing that was sent under the old numbers may be taken for the new ones.
-        self._incarnation = None
-        self._go_back()
 
     def _confirm(self, page: PublishPage) -> None:
         epoch = page.at.epoch_number
@@ -398,3 +424,8 @@ class Window:
     def _well(self) -> None:
         self.why = ""
         self._pause_s, self._timeout_s = PAUSE_S, TIMEOUT_S
+
+
+def _payload_bytes(part: bytes) -> int:
+    """Of an event, packed."""
+    return int(EVENT.unpack_from(part)[1])

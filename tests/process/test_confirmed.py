@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import Fenced, LogLost, NotConfirmed, PublishTimeout
+from broker.errors import ControlError, Fenced, LogLost, NotConfirmed, PublishTimeout
+from broker.sockets import REQUEST_MAX_BYTES
 from producer import Publisher
 from tests.support.docs import DOCS, blocks
 from tests.support.log import logged, status
@@ -146,6 +147,21 @@ def test_an_event_that_only_the_broker_finds_too_large_fails_alone(tmp_path: Pat
         assert numbers(broker, "a") == [10, 100, 1_000]
 
 
+def test_an_event_larger_than_the_broker_reads_fails_alone(broker: Broker) -> None:
+    """Sent, it would cost the link, each time."""
+    control, large = broker.address["control"], b"x" * (REQUEST_MAX_BYTES + 1)
+    with Publisher(confirm=True, control=control, payload_max_bytes=2 * REQUEST_MAX_BYTES) as publisher:
+        given = [publisher.publish("a", payload) for payload in (b"1", large, b"2", large[:-100], b"3")]
+        for confirmation in given[::2]:
+            assert confirmation.result(DEADLINE_S)
+        for confirmation in given[1::2]:
+            with pytest.raises(ControlError, match="at most 1048576 are taken") as raised:
+                confirmation.result(DEADLINE_S)
+            assert raised.value.code == "payload_too_large"
+        assert publisher.trouble == ""
+        assert numbers(broker, "a") == [1, 2, 3]
+
+
 # Lines of a pipe
 
 
@@ -163,7 +179,7 @@ def confirmed_lines(control: str, *args: str) -> Iterator[subprocess.Popen[bytes
 def test_lines_are_in_the_log_once_and_in_order_though_the_broker_is_killed(broker: Broker) -> None:
     with confirmed_lines(broker.address["control"], "--topic", "a") as lines:
         assert lines.stdin is not None and lines.stdout is not None and lines.stderr is not None
-        assert lines.stdout.readline() == b"ready lines ingest=%s\n" % broker.address["control"].encode()
+        assert lines.stdout.readline() == b"ready lines control=%s\n" % broker.address["control"].encode()
         lines.stdin.write(b"".join(b"%d\n" % number for number in range(5_000)))
         lines.stdin.flush()
         wait_for(lambda: head(broker) > 0, what="its first lines")
@@ -186,7 +202,7 @@ def test_lines_say_what_they_wait_for_and_how_many_ctrl_c_leaves_unconfirmed() -
         assert lines.poll() is None
         lines.send_signal(signal.SIGINT)
         assert lines.wait(DEADLINE_S) == 130
-        assert b"lines: stopped: 3 lines were read and not confirmed\n" in lines.stderr.read()
+        assert lines.stderr.read() == b"lines: stopped: 3 lines were read and not confirmed\n"
 
 
 def test_a_line_that_the_broker_refuses_is_told_of_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -196,7 +212,7 @@ def test_a_line_that_the_broker_refuses_is_told_of_and_the_rest_goes_on(tmp_path
     ):
         _, err = lines.communicate(b"1\n" + b"2" * 1_001 + b"\n3\n", DEADLINE_S)
         assert lines.returncode == 1
-        assert b"lines: refused by the broker: event 1 of 1: 1001 bytes, at most 1000 are taken\n" in err
+        assert err == b"lines: refused by the broker: event 1 of 1: 1001 bytes, at most 1000 are taken\n"
         assert numbers(broker, "lines") == [1, 3]
 
 

@@ -233,7 +233,7 @@ def test_lines_wait_at_their_end_for_a_broker_say_so_and_how_many_ctrl_c_loses()
             assert lines.poll() is None
             lines.send_signal(signal.SIGINT)
             assert lines.wait(DEADLINE_S) == 130
-            assert b"lines: stopped: 3 lines were read and not sent\n" in lines.stderr.read()
+            assert lines.stderr.read() == b"lines: stopped: 3 lines were read and not sent\n"
 
 
 def test_lines_wait_at_their_end_for_a_broker_that_hangs_until_ctrl_c(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_lines_wait_at_their_end_for_a_broker_that_hangs_until_ctrl_c(tmp_path: 
             lines.stdin.close()
             lines.send_signal(signal.SIGINT)
             assert lines.wait(DEADLINE_S) == 130
-            assert b"lines: stopped: at most 31 lines were read and not sent\n" in lines.stderr.read()
+            assert lines.stderr.read() == b"lines: stopped: at most 31 lines were read and not sent\n"
         finally:
             os.kill(broker.pid, signal.SIGCONT)
 

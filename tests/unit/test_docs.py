@@ -193,7 +193,7 @@ def names_given_to(files: list[str], functions: set[str]) -> set[str]:
 
 
 def test_every_error_code_has_its_line() -> None:
-    files = [f"gateway/{name}.py" for name in ("protocol", "connection", "peer", "publishing")]
+    files = [f"gateway/{name}.py" for name in ("protocol", "connection", "peer", "publishes", "publishing")]
     of_the_broker = {"conflict"}
     codes = names_given_to(files, {"Refusal", "_Refused", "Refused"})
     assert first_cells(PROTOCOL, "Errors") == codes | of_the_broker
@@ -202,7 +202,8 @@ def test_every_error_code_has_its_line() -> None:
 def test_every_cause_of_a_gap_has_its_line() -> None:
     causes = {cells[0].strip("`") for cells in rows(PROTOCOL, "What the gateway says")}
     assert causes == names_given_to(
-        ["gateway/connection.py", "gateway/past.py", "broker/upstream.py"], {"Gap", "_gap"}
+        ["gateway/connection.py", "gateway/cut.py", "gateway/past.py", "broker/upstream.py"],
+        {"Gap", "_gap", "_missing"},
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from struct import pack
+from zlib import crc32
+
 import pytest
 
 from broker.control import Run
 from broker.producers import RUNS_MAX, Producer, joined, maybe_unpack
 
 KEPT = Producer(3, 120, (Run(1, 10, 100), Run(101, 200, 20)), 7.5)
+PASSING = KEPT._replace(is_passing=True)
 
 
-@pytest.mark.parametrize("producer", [Producer(), KEPT], ids=["new", "with runs"])
+@pytest.mark.parametrize("producer", [Producer(), KEPT, PASSING], ids=["new", "with runs", "passing"])
 def test_what_was_packed_is_read_again(producer: Producer) -> None:
     assert maybe_unpack("p", producer.pack("p")) == producer
 
@@ -20,6 +24,12 @@ def test_a_flipped_bit_is_seen(place: int) -> None:
     data = bytearray(KEPT.pack("p"))
     data[place] ^= 1
     assert maybe_unpack("p", bytes(data)) is None
+
+
+def test_a_row_of_before_there_were_passing_ones_is_of_one_that_stays() -> None:
+    kept = pack(">QQdQQQ", 3, 120, 7.5, 1, 10, 120)
+    row = pack(">I", crc32(kept, crc32(b"p"))) + kept
+    assert maybe_unpack("p", row) == Producer(3, 120, (Run(1, 10, 120),), 7.5, is_passing=False)
 
 
 def test_another_s_row_is_damage() -> None:

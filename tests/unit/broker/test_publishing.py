@@ -68,8 +68,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(made)
 
 
-def hello(producer: str = "p", instance: str | None = None) -> Hello:
-    return Hello(id=1, producer=producer, instance=instance)
+def hello(producer: str = "p", instance: str | None = None, *, passing: bool = False) -> Hello:
+    return Hello(id=1, producer=producer, instance=instance, passing=passing)
 
 
 def publish(first: int, incarnation: int = 1, known: int = 0, producer: str = "p") -> Publish:
@@ -262,6 +262,45 @@ def test_beyond_the_bound_the_longest_silent_go(desk: Desk, monkeypatch: pytest.
         desk.bench.wait(0.001)
     assert desk.ask(publish(1, producer="p0"), data=events(1)) == ["unknown_producer"]
     assert desk.ask(publish(1, producer="p1"), data=events(1)) == ["last 1 1@1x1"]
+
+
+@pytest.mark.parametrize(
+    ("passing", "forgotten"),
+    [
+        pytest.param({3, 7}, {3}, id="a passing one"),
+        pytest.param({7}, {7}, id="though it was heard of late"),
+        pytest.param(set(), {0}, id="where there is none, the longest silent"),
+    ],
+)
+def test_beyond_the_bound_passing_ones_go_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, passing: set[int], forgotten: set[int]
+) -> None:
+    monkeypatch.setattr("broker.publishers.PRODUCERS_MAX", 100)
+    for number in range(100):
+        desk.ask(hello(f"p{number}", passing=number in passing))
+        desk.bench.wait(0.001)
+    desk.killed()  # it is kept in the log, too
+    for number in passing:  # also when it publishes
+        incarnation = desk.bench.log.publishers.producers[f"p{number}"].incarnation
+        desk.ask(publish(1, incarnation, producer=f"p{number}"), data=events(1))
+        desk.bench.wait(0.001)
+    desk.ask(hello("one too many"))
+    desk.bench.wait(0.001)
+    left = desk.bench.log.publishers.producers
+    assert {number for number in range(100) if f"p{number}" not in left} == forgotten
+
+
+def test_who_comes_again_with_an_id_stays(desk: Desk) -> None:
+    desk.ask(hello(passing=True))
+    assert desk.bench.log.publishers.producers["p"].is_passing
+    desk.ask(hello())
+    assert not desk.bench.log.publishers.producers["p"].is_passing
+
+
+def test_a_hello_is_told_how_large_an_event_may_be(desk: Desk) -> None:
+    desk.publishing.take(b"p", hello(), b"")
+    _, ((_, answer),) = desk.publishing.commit(NOW_US)
+    assert msgspec.json.decode(answer)["ok"]["payload_max_bytes"] == 100
 
 
 def test_a_producer_silent_for_long_is_forgotten(desk: Desk) -> None:

@@ -15,6 +15,7 @@ import pytest
 from broker.errors import BadPayload, BadSetting, ControlError, Fenced, LogLost, NotConfirmed, PublishTimeout
 from producer import Publisher
 from producer.confirmation import Confirmation
+from producer.window import READ_BYTES
 from tests.support.played_broker import PlayedBroker, control_port
 from tests.support.ports import reserved_ports
 from tests.support.processes import environment
@@ -81,7 +82,7 @@ def test_it_works_before_the_broker_is_there(broker: PlayedBroker, nowhere: str)
     with confirmed(nowhere) as publisher:
         first = publisher.publish("a", 0)
         assert not first.done and first.position == ""
-        with pytest.raises(NotConfirmed, match=r"1 events not confirmed .* within 0.05 s: it is not there"):
+        with pytest.raises(NotConfirmed, match=r"1 event not confirmed .* within 0.05 s: it is not there"):
             publisher.flush(0.05)
         with pytest.raises(NotConfirmed, match="it is not there"):
             first.result(0)
@@ -269,6 +270,13 @@ def test_two_publishers_without_an_id_are_two_producers(broker: PlayedBroker, co
     assert sorted(each.number for each in broker.log) == [1, 1, 2]
 
 
+def test_only_one_without_an_id_is_passing(broker: PlayedBroker, control: str) -> None:
+    with confirmed(control, producer_id="named") as named, confirmed(control) as nameless:
+        for publisher in (named, nameless):
+            publisher.publish("a", 0).result(DEADLINE_S)
+    assert broker.passing == {each.producer for each in broker.log} - {"named"}
+
+
 # What goes wrong
 
 
@@ -313,6 +321,26 @@ def test_an_event_that_the_broker_refuses_for_good_fails_alone(
             assert not publisher.close()
     assert payloads(broker) == [b"x", b"xx", b"xxx"]
     assert "at most 10 are taken" in caplog.text
+
+
+def test_an_event_larger_than_the_broker_reads_fails_alone_and_is_not_sent(
+    broker: PlayedBroker, control: str
+) -> None:
+    with Publisher(confirm=True, control=control, payload_max_bytes=2 * READ_BYTES) as publisher:
+        told: list[Confirmation] = []
+        given = [
+            publisher.publish("a", b"x" * size, on_confirm=told.append) for size in (1, READ_BYTES + 1, 2)
+        ]
+        with pytest.raises(ControlError, match="at most 1048576 are taken") as raised:
+            publisher.flush(DEADLINE_S)
+        assert raised.value.code == "payload_too_large"
+        assert [bool(each.position) for each in given] == [True, False, True]
+        # The only one: for who waits for it, and hears nothing else of the broker then.
+        alone = publisher.publish("a", b"x" * (READ_BYTES + 1))
+        with pytest.raises(ControlError, match="at most 1048576 are taken"):
+            alone.result(DEADLINE_S)
+    assert [each.error is None for each in told] == [True, False, True]
+    assert (payloads(broker), broker.hellos) == ([b"x", b"xx"], 1)
 
 
 def test_what_is_refused_before_it_is_sent_is_not_counted(broker: PlayedBroker, control: str) -> None:
@@ -377,13 +405,22 @@ def test_closing_without_a_broker_ends_in_time_and_says_what_is_not_confirmed(
     confirmation = publisher.publish("a", 0, on_confirm=told.append)
     assert not publisher.close(0.1)
     assert publisher.unconfirmed == 1
-    assert "1 events not confirmed" in caplog.text and "it is not there" in caplog.text
+    assert "1 event not confirmed" in caplog.text and "it is not there" in caplog.text
     with pytest.raises(NotConfirmed):
         confirmation.result()
     assert [each.error for each in told] == [confirmation.error]
     assert not publisher.close()  # again: the same answer
     with pytest.raises(RuntimeError, match="closed"):
         publisher.publish("a", 1)
+
+
+def test_who_tells_it_himself_closes_without_a_warning(
+    nowhere: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Publisher(confirm=True, control=nowhere)
+    publisher.publish("a", 0)
+    assert not publisher.close(0, warns=False)
+    assert caplog.text == ""
 
 
 def test_closing_with_nothing_published_does_not_wait_for_a_broker(nowhere: str) -> None:

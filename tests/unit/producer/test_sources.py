@@ -10,8 +10,9 @@ import pytest
 from broker.topics import check_topic
 from broker.wire import Content
 from producer.demo import point
+from producer.payload import content_of
 from producer.readings import Reading, events, host_segment
-from producer.splitter import Line, Splitter, TooLong, content_of
+from producer.splitter import Line, Splitter, TooLong
 
 PERIOD_MS = 1_000 * math.pi
 

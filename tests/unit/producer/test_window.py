@@ -8,11 +8,13 @@ import pytest
 
 from broker.control import Head, Hello, HelloPage, Publish, PublishPage, Run
 from broker.errors import ControlError, Fenced, LogLost
-from broker.wire import Position
+from broker.sockets import REQUEST_MAX_BYTES
+from broker.wire import Position, pack_event
 from producer.window import (
     IN_FLIGHT_MAX,
     PAUSE_MAX_S,
     PAUSE_S,
+    READ_BYTES,
     REQUEST_BYTES,
     REQUEST_EVENTS,
     TIMEOUT_S,
@@ -29,8 +31,8 @@ def head(epoch: int = EPOCH) -> Head:
     return Head(epoch=f"{epoch:016x}", head=0, oldest=1, forgotten=0, start=0)
 
 
-def hello_page(last: int, incarnation: int = 1, epoch: int = EPOCH) -> HelloPage:
-    return HelloPage(at=head(epoch), incarnation=incarnation, last=last)
+def hello_page(last: int, incarnation: int = 1, epoch: int = EPOCH, payload_max: int = 0) -> HelloPage:
+    return HelloPage(at=head(epoch), incarnation=incarnation, last=last, payload_max_bytes=payload_max)
 
 
 def hello(id: int, answered: int = 0) -> Hello:
@@ -65,17 +67,17 @@ def linked(*, held_max: int = 10**6, numbered: bool = False) -> Window:
     return window
 
 
-def greeted(last: int = 0, *, held_max: int = 10**6, numbered: bool = False) -> Window:
+def greeted(last: int = 0, *, held_max: int = 10**6, numbered: bool = False, payload_max: int = 0) -> Window:
     """With its hello answered, and nothing in it."""
     window = linked(held_max=held_max, numbered=numbered)
     assert window.due(0) == [Sending(hello(1), [])]
-    window.on_hello(1, hello_page(last))
+    window.on_hello(1, hello_page(last, payload_max=payload_max))
     return window
 
 
-def flowing(last: int = 0, *, numbered: bool = False) -> Window:
+def flowing(last: int = 0, *, numbered: bool = False, payload_max: int = 0) -> Window:
     """With one event confirmed, after which as much as may be is in flight."""
-    window = greeted(last, numbered=numbered)
+    window = greeted(last, numbered=numbered, payload_max=payload_max)
     put(window, b"first")
     (request,) = window.due(0)
     window.on_published(request.request.id, page(last + 1), 0)
@@ -498,6 +500,58 @@ def test_where_numbers_mean_something_an_event_refused_for_good_is_the_end() -> 
     refuse(window, single)
     assert isinstance(window.failure, ControlError)
     assert (settled(window), window.dropped) == ([b"BAD", b"b"], 0)
+
+
+# Events that the broker does not even read
+
+LARGE = pack_event(b"t", bytes(READ_BYTES), 3)
+
+
+def test_what_every_broker_reads_is_what_ours_reads() -> None:
+    assert READ_BYTES == REQUEST_MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("part", "payload_max", "is_sent"),
+    [
+        pytest.param(LARGE, READ_BYTES, True, id="it takes so much"),
+        pytest.param(LARGE, READ_BYTES - 1, False, id="it takes less"),
+        pytest.param(LARGE, 0, True, id="it has not said what it takes"),
+        pytest.param(pack_event(b"t", bytes(READ_BYTES - 8), 3), 1, True, id="it says so itself"),
+    ],
+)
+def test_an_event_that_would_cost_the_link_is_refused_unsent(
+    part: bytes, payload_max: int, is_sent: bool
+) -> None:
+    window = greeted(payload_max=payload_max)
+    ((batch, place),) = put(window, part)
+    assert asked(window.due(0)) == ([(1, [part])] if is_sent else [])
+    assert (window.dropped, window.held) == ((0, 1) if is_sent else (1, 0))
+    error = batch.maybe_error(place)
+    assert isinstance(error, ControlError) is not is_sent
+    assert error is None or (error is window.refusal and window.refusal.code == "payload_too_large")
+
+
+def test_it_is_refused_in_its_turn_and_the_next_one_gets_its_number() -> None:
+    window = flowing(payload_max=1)
+    put(window, b"a", LARGE, LARGE, b"b")
+    (first,) = window.due(0)
+    assert (asked([first]), window.is_due, settled(window)) == ([(2, [b"a"])], False, [])
+    window.on_link_lost("gone")
+    window.on_link()
+    (again,) = window.due(0)
+    assert (asked([again]), window.is_due, settled(window)) == ([(2, [b"a"])], False, [])
+    window.on_published(again.request.id, page(2), 0)
+    assert asked(window.due(0)) == [(3, [b"b"])]
+    assert (settled(window), window.dropped, window.last) == ([b"a", LARGE, LARGE], 2, 2)
+
+
+def test_where_numbers_mean_something_it_is_the_end() -> None:
+    window = flowing(numbered=True, payload_max=1)
+    put(window, LARGE, b"b")
+    assert window.due(0) == []
+    assert isinstance(window.failure, ControlError)
+    assert (settled(window), window.dropped) == ([LARGE, b"b"], 0)
 
 
 def test_a_broker_that_confirms_less_than_it_was_asked_is_asked_again() -> None:
