@@ -10,8 +10,7 @@ a page, never a queue.
 A subscribe is one cut: at position G everything due up to G has been sent; then comes the past of the
 new pattern up to G, tagged; then the reply; then everything of the larger set from G on.
 
-A publish is answered when the broker has, and commands behind it do not wait for that; but the next
-publish does, so that those of a connection keep their order, whatever becomes of one.
+A publish is answered when the broker has, and commands behind it do not wait for that (see `publishes`).
 """
 
 from __future__ import annotations
@@ -19,22 +18,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from broker.control import LastPage, ReplayPage
-from broker.errors import ControlError
 from broker.gap import Gap
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway import protocol
+from gateway.cut import Cut
 from gateway.event import Event
 from gateway.forms import Form, gap_object, natives, tag, tagged
 from gateway.interest import Interest, Wants
-from gateway.past import PAGE_EVENTS, Newest, Past
+from gateway.past import Found, Newest, Past
 from gateway.protocol import Beat, Command, Ping, Publish, Refusal, Subscribe, Unsubscribe
-from gateway.publishing import Outcome, Published, Refused
+from gateway.publishes import Publishes
+from gateway.publishing import Outcome
 from gateway.records import Records
 
 if TYPE_CHECKING:
@@ -47,36 +45,12 @@ STEPS_PER_PUMP = 32
 PUMP_BYTES = 48 << 10
 
 
-class Cut:
-    """A subscribe on its way."""
-
-    __slots__ = (
-        "asked", "at", "claimed", "epoch", "events", "is_recovered", "is_truncated", "not_before", "past",
-        "wanted",
-    )  # fmt: skip
-
-    def __init__(self, wanted: Subscribe) -> None:
-        self.wanted = wanted
-        self.claimed: frozenset[Pattern] = frozenset()  # their prefixes are counted at the hub for it
-        self.restart(0)
-
-    def restart(self, epoch: int) -> None:
-        self.epoch = epoch  # of all seqs that it counts in
-        self.at: Position | None = None  # G: where the flow stands still for it, None before
-        self.not_before = 0  # G is at this seq or later
-        self.past: Past | Newest | None = None  # reads what came after `since`
-        self.events: Records | None = None  # the `history`, None until the log has told
-        self.asked = False
-        self.is_recovered = True
-        self.is_truncated = False
-
-
 class Behind:
     """What a connection has only while it is not simply live."""
 
     __slots__ = (
         "commands", "control", "cut", "frames", "is_newest_next", "is_slow", "looks", "newest", "past",
-        "publishes", "publishing", "queued", "told", "unsent",
+        "queued", "told", "unsent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -89,8 +63,6 @@ class Behind:
         self.frames: list[Iterator[Command]] = []  # of the client; while there are any, COMMANDS_MAX wait
         self.commands: deque[Command] = deque()
         self.cut: Cut | None = None
-        self.publishing: Publish | None = None  # the one that the broker has yet to answer
-        self.publishes: deque[Publish] = deque()  # those behind it
         # What the shell sees of a socket that takes nothing:
         self.looks = 0  # in a row at which nothing had moved
         self.queued: int | None = None  # bytes in the kernel at the last look
@@ -100,7 +72,7 @@ class Behind:
 class Connection(ABC):
     """The shell adds the socket: `write` and `await_room`."""
 
-    __slots__ = ("__weakref__", "behind", "cohort", "confirmed", "form", "hub", "interest", "turn")
+    __slots__ = ("__weakref__", "behind", "cohort", "form", "hub", "interest", "publishes", "turn")
 
     def __init__(self, hub: Hub, form: Form) -> None:
         self.hub = hub
@@ -109,7 +81,7 @@ class Connection(ABC):
         self.cohort: Cohort | None = None  # None: out of the live flow
         self.turn = 0  # number of the last flush it has had its share of
         self.behind: Behind | None = None
-        self.confirmed: int | None = None  # id of its last publish, if that was
+        self.publishes: Publishes | None = None  # once it has published
 
     @abstractmethod
     def write(self, data: bytes | memoryview) -> int:
@@ -186,7 +158,7 @@ class Connection(ABC):
     def is_full(self) -> bool:
         """More commands wait than should: read no more from the client for now."""
         behind = self.behind
-        return behind is not None and len(behind.commands) + len(behind.publishes) >= COMMANDS_MAX
+        return behind is not None and len(behind.commands) + len(self.publishes or ()) >= COMMANDS_MAX
 
     def tell(self, told: bytes) -> None:
         """Send an object that has no place in the order of events."""
@@ -268,7 +240,8 @@ class Connection(ABC):
                     break
             data = self._next(behind)
             if data is None:
-                if self.cohort is not None and not (behind.commands or behind.cut or behind.publishing):
+                is_busy = self.publishes is not None and self.publishes.is_busy
+                if self.cohort is not None and not (behind.commands or behind.cut or is_busy):
                     self.behind = None
                 return
             if data:
@@ -288,7 +261,7 @@ class Connection(ABC):
             return self.form.finish(told)
         if (cut := behind.cut) is not None:
             if cut.epoch != self.hub.epoch:
-                cut.restart(self.hub.epoch)
+                cut.restart()
             if cut.at or self._place(behind, cut):
                 # What leaving the flow has still to tell comes before a reply that moves on.
                 return b"" if behind.told else self._answer(behind, cut)
@@ -304,11 +277,12 @@ class Connection(ABC):
             if len(self.interest.wants) + len(self.interest.lacking(command.patterns)) > limit:
                 message = f"more than {limit} subscriptions on a connection"
                 return self._say(protocol.refused(Refusal(command.id, "limit", message)))
-            behind.cut = Cut(command)
+            behind.cut = Cut(self.hub, command, self.pump)
             return b""
         if isinstance(command, Publish):
-            behind.publishes.append(command)
-            self._publish(behind)
+            if self.publishes is None:
+                self.publishes = Publishes(self.hub.publishing, self._tell_outcome, self.pump)
+            self.publishes.add(command)
             return b""
         if isinstance(command, Ping):
             return self._say(protocol.ok(command.id, time=round(self.hub.clock(), 6)))
@@ -414,23 +388,9 @@ class Connection(ABC):
         assert cut.at
         if self._owes(behind, cut.at):
             return self._settle(behind, cut.at)
-        if cut.wanted.since is not None:
-            if cut.past is None:
-                return self._begin_since(cut, cut.at, cut.wanted.since)
-            if cut.past.position.seq < cut.at.seq:
-                if (items := cut.past.read(cut.at.seq, self.pump)) is None:
-                    return None
-                if not isinstance(items, Records):
-                    cut.is_recovered = cut.is_recovered and not any(isinstance(item, Gap) for item in items)
-                return self._encode(items, cut.wanted.id)
-        elif cut.wanted.history:
-            if cut.events is None:
-                if not cut.asked:
-                    self._ask_history(cut, cut.at)
-                return None
-            if cut.events:
-                page, cut.events = cut.events[:PAGE_EVENTS], cut.events[PAGE_EVENTS:]
-                return self.form.finish(self._history(page, cut.wanted.id))
+        if not cut.is_read:
+            page = cut.read()
+            return None if page is None else self._encode_past(page, cut.wanted)
         behind.cut = None
         self._set_interest(behind, cut.at, self.interest.with_(cut.wanted.wants))
         fields: dict[str, object] = {"position": str(cut.at), "recovered": cut.is_recovered}
@@ -438,106 +398,19 @@ class Connection(ABC):
             fields["truncated"] = True
         return self._say(protocol.ok(cut.wanted.id, **fields), cut.at)
 
-    def _begin_since(self, cut: Cut, at: Position, since: Position) -> bytes | None:
-        """Find out where the past begins that was asked for."""
-        hub, interest = self.hub, self.hub.interest(cut.wanted.wants)
-        reading = Newest if interest.conflates else Past
-        texts = sorted(wanted.text for wanted in cut.wanted.patterns)
-        if since.epoch != hub.epoch:
-            # All that this log has since it began, and nothing is known of the other one.
-            cut.is_recovered = False
-            cut.past = reading(hub, interest, Position(hub.epoch, min(hub.start, at.seq)))
-            before = Position(hub.epoch, hub.start + 1)
-            gaps = [Gap(text, since, before, "epoch") for text in texts]
-            return self._encode(gaps, cut.wanted.id)
-        if since.seq <= at.seq:
-            cut.past = reading(hub, interest, since)
-            return b""
-        if cut.asked:
-            return None
-        # Beyond us: another gateway was ahead of us, or nobody ever was there. The log knows.
-        cut.asked = True
-
-        def done(page: ReplayPage | ControlError, events: Records) -> None:
-            cut.asked = False
-            if isinstance(page, ReplayPage) and cut.at == at and page.at.epoch_number == hub.epoch:
-                if since.seq <= page.at.head:
-                    # Let the flow come by there, so that nothing is sent twice.
-                    cut.at, cut.not_before = None, since.seq
-                else:
-                    cut.is_recovered = False
-                    cut.past = reading(hub, interest, at)
-                    before = Position(at.epoch, at.seq + 1)
-                    for text in texts:
-                        gap = Gap(text, since, before, "future")
-                        self._work().told += self._objects([gap], cut.wanted.id)
-            self._wake(page)
-
-        hub.log.replay(texts, at.seq, at.seq, done)  # of no stretch: where the log stands now
-        return None
-
-    def _ask_history(self, cut: Cut, at: Position) -> None:
-        cut.asked = True
-
-        def done(page: LastPage | ControlError, events: Records) -> None:
-            cut.asked = False
-            if isinstance(page, LastPage) and cut.at == at and page.at.epoch_number == self.hub.epoch:
-                cut.events = events
-                cut.is_truncated = page.truncated
-                cut.is_recovered = not page.damaged
-            self._wake(page)
-
-        texts = sorted(wanted.text for wanted in cut.wanted.patterns)
-        self.hub.log.last(texts, cut.wanted.history, at.seq, done)
-
-    # Publishing
-
-    def _publish(self, behind: Behind) -> None:
-        """Those that wait, as far as the broker is not to be waited for."""
-        while behind.publishes and behind.publishing is None:
-            command = behind.publishes.popleft()
-            if command.follows not in (None, self.confirmed):
-                message = f"publish {command.follows}, which it follows, was not confirmed"
-                self._settle_publish(behind, command, Refused("unavailable", message))
-                continue
-            behind.publishing = command
-            refused = self.hub.publishing.submit(command.draft, partial(self._published, behind))
-            if refused:
-                self._settle_publish(behind, command, refused)
-
-    def _published(self, behind: Behind, outcome: Outcome) -> None:
-        """The broker has answered, or its time is over."""
-        if self.behind is not behind:
-            return  # the client is gone
-        assert behind.publishing
-        self._settle_publish(behind, behind.publishing, outcome)
-        self._publish(behind)
-        self.pump()
-
-    def _settle_publish(self, behind: Behind, command: Publish, outcome: Outcome) -> None:
-        behind.publishing = None
-        self.confirmed = command.id if isinstance(outcome, Published) else None
-        if self.form.told:
-            behind.told.append(self.form.told("reply", protocol.outcome(command.id, outcome), None))
+    def _encode_past(self, page: Found, wanted: Subscribe) -> bytes:
+        """Of what this asked for."""
+        if wanted.history and isinstance(page, Records) and not self.form.is_native:
+            return self.form.finish([self.form.past(event, wanted.id) for event in page])
+        return self._encode(page, wanted.id)
 
     # Small moves
-
-    def _wake(self, page: ReplayPage | LastPage | ControlError) -> None:
-        if not isinstance(page, ControlError) and page.at.epoch_number != self.hub.epoch:
-            self.hub.after_flush(self.pump)  # the broker is in another log already; we are about to hear
-        else:
-            self.pump()
 
     def _encode(self, items: Iterable[Event | Gap], subscription: int | None = None) -> bytes:
         """Frames for the wire. What a subscribe asked for by `since` bears its id, where there can be
         others beside it.
         """
         return self.form.finish(self._objects(items, subscription))
-
-    def _history(self, events: Records, subscription: int) -> list[bytes]:
-        if self.form.is_native:
-            return tag(natives(events), subscription)
-        return [self.form.past(event, subscription) for event in events]
 
     def _objects(self, items: Iterable[Event | Gap], subscription: int | None) -> list[bytes]:
         if isinstance(items, Records) and self.form.is_native:
@@ -559,6 +432,11 @@ class Connection(ABC):
     def _say(self, reply: bytes, at: Position | None = None) -> bytes:
         """A reply; `at` is the position that it brings the client to."""
         return self.form.finish([self.form.told("reply", reply, at)]) if self.form.told else b""
+
+    def _tell_outcome(self, publish: Publish, outcome: Outcome) -> None:
+        if self.form.told:
+            reply = protocol.outcome(publish.id, outcome)
+            self._work().told.append(self.form.told("reply", reply, None))
 
     def _work(self) -> Behind:
         if self.behind is None:

@@ -17,11 +17,11 @@ from werkzeug.wrappers import Request, Response
 from broker import control
 from broker.errors import BadPattern, BadPosition, BadTopic, ControlError, PenstockError
 from broker.topics import Pattern, check_topic, is_system
-from broker.wire import Position, unpack_records
+from broker.wire import Position
 from gateway import posting
-from gateway.event import Event
-from gateway.forms import native
+from gateway.forms import natives
 from gateway.publishing import Draft, Outcome, Published, Publisher, Refused
+from gateway.records import Records
 from gateway.upgrade import Refusal
 
 HISTORY_DEFAULT = 100
@@ -167,14 +167,13 @@ class Api:
             asked = control.Replay(id=0, patterns=(topic,), after=min(since.seq, _SEQ_MAX), limit=limit)
             page, records = self._call(asked)
             if since.epoch == page.at.epoch_number and since.seq <= page.at.head:
-                events = _events(records)
                 is_recovered = _is_unbroken(page, since.seq)
-                return _events_json(page, page.through, is_recovered, page.through < page.at.head, events)
+                return _events_json(page, page.through, is_recovered, page.through < page.at.head, records)
             # That place is in no log of ours: what there is, and that it does not join on.
             is_recovered = False
         page, records = self._call(control.Last(id=0, patterns=(topic,), count=limit, limit=limit))
         is_recovered = is_recovered and not page.damaged
-        return _events_json(page, page.at.head, is_recovered, page.truncated, _events(records))
+        return _events_json(page, page.at.head, is_recovered, page.truncated, records)
 
     def status(self, request: Request) -> Response:
         """`{"gateway": {...}, "broker": {...}}`; null for a broker that is not heard."""
@@ -276,10 +275,6 @@ def _number(given: dict[str, str], name: str, default: int, largest: int) -> int
     return int(text)
 
 
-def _events(records: bytes) -> list[Event]:
-    return [Event(*record) for record in unpack_records(records)]
-
-
 def _is_unbroken(page: control.ReplayPage, since: int) -> bool:
     """Whether this page of one topic is all there was of it after `since`."""
     # Forgotten after `since` may be the whole topic, and another of its name have begun.
@@ -295,13 +290,13 @@ def _events_json(
     seq: int,
     is_recovered: bool,
     is_truncated: bool,
-    events: Iterable[Event],
+    records: bytes,
 ) -> Response:
     head = _encode(
         {"position": _position(page.at, seq), "recovered": is_recovered, "truncated": is_truncated}
     )
     # The objects are bytes already; only what is around them is encoded here.
-    return _response(b'%b,"events":[%b]}' % (head[:-1], b",".join(map(native, events))), HTTPStatus.OK)
+    return _response(b'%b,"events":[%b]}' % (head[:-1], b",".join(natives(Records(records)))), HTTPStatus.OK)
 
 
 def _json(value: Any) -> Response:

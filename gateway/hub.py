@@ -13,10 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Protocol
 
-from broker.control import LastPage, NewestPage, ReplayPage
-from broker.errors import ControlError
 from broker.gap import Gap
 from broker.topics import pattern
 from broker.wire import Position
@@ -27,31 +24,16 @@ from gateway.delivery import ALL, Delivery
 from gateway.event import Event, Item, Notice
 from gateway.forms import Form, cut
 from gateway.interest import Interest, Interests, Wants
+from gateway.log import Log
 from gateway.losses import Losses
 from gateway.needs import Needs
 from gateway.publishing import Publishing
-from gateway.records import Records
 from gateway.ring import Ring
 from gateway.routes import Route, Routes
 
 SENDS_PER_TURN = 16
 COUNTED = ("events", "deliveries", "sends", "slow", "stalled", "unheard", "flooding")
 AT_S = 1.0  # between two positions told to those who want less than all
-
-Replayed = Callable[[ReplayPage | ControlError, Records], None]
-Lasted = Callable[[LastPage | ControlError, Records], None]
-Renewed = Callable[[NewestPage | ControlError, Records], None]
-
-
-class Log(Protocol):
-    """The broker's log, asked through the control port. Answers come later, never before the call returns."""
-
-    def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
-    def ahead(self, patterns: Sequence[str], after: int) -> None:
-        """A replay from there on is to be expected soon."""
-
-    def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
-    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None: ...
 
 
 class Hub:
@@ -372,6 +354,8 @@ class Hub:
         if connection.behind and (cut := connection.behind.cut):
             for wanted in cut.wanted.patterns:
                 self.needs.forget(wanted, connection)
+        if connection.publishes is not None:
+            connection.publishes.drop()
         connection.behind = None
 
     def interest(self, wants: Wants) -> Interest:

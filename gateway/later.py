@@ -41,6 +41,7 @@ class Later:
             try:
                 call()
             except Exception:
+                # The others are to have their turns, and `_arm` to be come to.
                 log.exception("what was to be done later failed")
             if time.monotonic() > until_s:
                 break

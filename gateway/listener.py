@@ -43,14 +43,12 @@ def listen(host: str, port: int, *, reuse: bool, setting: str) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # the latter: a name that cannot be written as one of hosts
         listener.close()
-        if error.errno == errno.EADDRINUSE:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{host}:{port}", setting) from error
-        raise BadSetting(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from error
-    except BaseException:
-        listener.close()
-        raise
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadSetting(f"{setting}: cannot listen on {host}:{port}: {why}") from error
     listener.setblocking(False)
     return listener
 

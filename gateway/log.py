@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from broker import control
+from broker.control import LastPage, NewestPage, ReplayPage
 from broker.errors import ControlError
-from gateway.hub import Lasted, Renewed, Replayed
 from gateway.records import Records
 from gateway.stretches import NEAR_SEQS, READ_EVENTS, Asker, Move, Stretch, Stretches, Subject
 
@@ -18,14 +17,27 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 AHEAD_S = 1.0  # whoever has come halfway through a page in that time is near its end soon
-TELL_MAX = 16  # readers a turn of the loop: each writes some 64 KiB of the page it gets
 
 Answer = Callable[[Any, Records], None]
 Read = Callable[[control.AnyRequest, Answer], None]
+Replayed = Callable[[ReplayPage | ControlError, Records], None]
+Lasted = Callable[[LastPage | ControlError, Records], None]
+Renewed = Callable[[NewestPage | ControlError, Records], None]
+
+
+class Log(Protocol):
+    """Answers come later, never before the call returns."""
+
+    def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None: ...
+    def ahead(self, patterns: Sequence[str], after: int) -> None:
+        """A replay from there on is to be expected soon."""
+
+    def last(self, patterns: Sequence[str], count: int, upto: int, done: Lasted) -> None: ...
+    def newest(self, patterns: Sequence[str], after: int, upto: int, done: Renewed) -> None: ...
 
 
 class BrokerLog:
-    """Answers come later, never before the call returns."""
+    """See `Log`. Each who is told something is so in a turn of its own: it writes 64 KiB of the page."""
 
     def __init__(
         self,
@@ -51,7 +63,6 @@ class BrokerLog:
         self._epoch, self._later, self._wait, self._clock = epoch, later, wait, clock
         self._stretches = Stretches()
         self._lasts: dict[tuple[Any, ...], list[Answer]] = {}  # questions for the last events, under way
-        self._due: deque[Callable[[], None]] = deque()  # readers to be told
 
     def replay(self, patterns: Sequence[str], after: int, upto: int, done: Replayed) -> None:
         """Who asks for no stretch wants to know where the log stands now: no kept page knows that."""
@@ -118,19 +129,10 @@ class BrokerLog:
         self._read(request, done)
 
     def _tell(self, due: Sequence[Callable[[], None]]) -> None:
-        if due and not self._due:
-            self._later(self._tell_some)
-        self._due.extend(due)
-
-    def _tell_some(self) -> None:
-        for _ in range(min(TELL_MAX, len(self._due))):
-            try:
-                self._due.popleft()()
-            except Exception:
-                log.exception("an answer was not taken")  # the others' answers are to come
-        if self._due:
-            self._later(self._tell_some)
-        self._answered()
+        for each in due:
+            self._later(each)
+        if due:
+            self._later(self._answered)
 
     def expire(self) -> None:
         """Drop what was kept for others; to be called about once a second."""

@@ -20,6 +20,7 @@ RECORD_OVERHEAD_BYTES = 500  # beside three times the payload: in the frame, alo
 _seq = itemgetter(4)
 _payload = itemgetter(7)
 
+
 class Records(Sequence[Event]):
     """In seq order. A slice shares what has been made of them."""
 

@@ -127,7 +127,7 @@ class Wired(Connection):
                 self._quiet += 1
                 self.look_at_quiet()
         except Exception:
-            self.fail()
+            self.fail()  # the others of this tick are to be looked at
 
     def _look_at_slow(self, behind: Behind) -> None:
         queued = _queued(self._fd)
@@ -225,7 +225,12 @@ class Wired(Connection):
             self._watch(self._watched & WRITE)
 
     def pump(self) -> None:
-        super().pump()
+        try:
+            super().pump()
+        except Exception:
+            # It is called by flushes, answers and what is done later, too: they are others' as well, and
+            # would leave this one open, with nobody to send it what it is due.
+            self.fail()
         if not self.has_ended and not self._watched & READ and not self.is_full:
             self._watch(self._watched | READ)
 

@@ -13,7 +13,7 @@ import { afterClose, backoffMs } from './penstock/backoff.js'
 import { PublishError } from './penstock/outbox.js'
 import { Session } from './penstock/session.js'
 import { Silence } from './penstock/silence.js'
-import { State, describe } from './penstock/states.js'
+import { State, describe, isSilent } from './penstock/states.js'
 import { call } from './penstock/subscription.js'
 
 export { PublishError, State, describe }
@@ -72,7 +72,7 @@ export function connect(url, surroundings) {
 export class Penstock {
   /** @type {import('./penstock/states.js').FeedState} */ #state = { name: State.CONNECTING }
   /** @type {WebSocket | null} */ #socket = null
-  /** @type {any} for the welcome, the silence, the answer or the next try: one at a time */ #timer = null
+  /** @type {any} until the welcome is late, the next look at the silence, or the next try: one at a time */ #timer = null
   /** @type {any} */ #askTimer = null
   /** @type {any} until what was refused for now is published again */ #publishTimer = null
   /** @type {any} until the oldest publish is given up */ #giveUpTimer = null
@@ -182,7 +182,6 @@ export class Penstock {
 
   #open() {
     this.#around.clearTimeout(this.#timer)
-    this.#become({ name: State.CONNECTING })
     let socket
     try {
       socket = new this.#around.WebSocket(this.url, [PROTOCOL])
@@ -196,6 +195,7 @@ export class Penstock {
     socket.onerror = () => {}   // says nothing that the close after it does not; node would throw without
     this.#socket = socket
     this.#timer = this.#around.setTimeout(() => this.#lost(ABANDONED), WELCOME_WITHIN_MS)
+    this.#become({ name: State.CONNECTING })
   }
 
   #heard(data) {
@@ -215,8 +215,8 @@ export class Penstock {
     this.#welcomeMs = this.#around.now()
     this.#silence = new Silence(this.#welcomeMs)
     this.#session.wantBeat()
-    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false, slow: false, silentSinceMs: null })
     this.#look()
+    this.#become({ name: State.CONNECTED, transport: 'websocket', stale: false, slow: false, silentSinceMs: null })
   }
 
   #notice(notice) {
@@ -227,20 +227,20 @@ export class Penstock {
 
   #hearSign() {
     if (!this.#silence.heard(this.#around.now())) return
-    if (this.#state.silentSinceMs !== null) this.#become({ ...this.#state, silentSinceMs: null })
     this.#look()
+    if (isSilent(this.#state)) this.#become({ ...this.#state, silentSinceMs: null })
   }
 
   /** A connection can be dead without anybody saying so: look now, and again when there may be more to see. */
   #look() {
     this.#around.clearTimeout(this.#timer)
     const nowMs = this.#around.now()
-    const { asks, isSilent, isLost, dueMs } = this.#silence.look(nowMs)
-    if (isLost) return this.#lost(ABANDONED)
-    if (asks) this.#session.ping(() => {})
-    if (isSilent && this.#state.silentSinceMs === null) this.#become({ ...this.#state, silentSinceMs: this.#silence.heardMs })
-    this.#timer = this.#around.setTimeout(() => this.#look(), dueMs - nowMs)
+    const found = this.#silence.look(nowMs)
+    if (found.isLost) return this.#lost(ABANDONED)
+    if (found.asks) this.#session.ping(() => {})
+    this.#timer = this.#around.setTimeout(() => this.#look(), found.dueMs - nowMs)
     this.#flush()
+    if (found.isSilent && !isSilent(this.#state)) this.#become({ ...this.#state, silentSinceMs: this.#silence.heardMs })
   }
 
   #doubt() {
@@ -314,6 +314,7 @@ export class Penstock {
     this.#session.outbox.end(this.stateText)
   }
 
+  /** Who hears of it may close the feed, so what an open one needs is done before. */
   #become(state) {
     this.#state = state
     for (const listener of [...this.#listeners]) call(listener, state)

@@ -374,6 +374,31 @@ describe('a feed', { timeout: 20_000 }, () => {
     assert.equal(feed.stateText, 'Connected: websocket')
   })
 
+  for (const [when, isThen, bring] of [
+    ['stands', ({ name }) => name === State.CONNECTED, () => {}],
+    ['is silent', ({ silentSinceMs }) => silentSinceMs, () => { server.isMute = true }],
+    ['tries again', ({ name }) => name === State.CONNECTING && seen.states.length > 2, () => server.breakAll()],
+  ]) {
+    test(`stays closed if who hears that it ${when} closes it`, async () => {
+      const due = new Set()
+      const clear = timer => due.delete(timer) && clearTimeout(timer)
+      open({
+        now: () => performance.now() * FASTER,
+        setTimeout(fn, ms) {
+          const timer = setTimeout(() => due.delete(timer) && fn(), ms / FASTER)
+          due.add(timer)
+          return timer
+        },
+        clearTimeout: clear,
+      })
+      feed.onState(state => { if (isThen(state)) feed.close() })
+      await seen.until(() => seen.states.length > 1)
+      bring()
+      await seen.until(() => seen.states.at(-1).name === State.CLOSED)
+      assert.deepEqual([due.size, feed.state.name], [0, State.CLOSED])
+    })
+  }
+
   test('asks each connection for beats', async () => {
     open()
     await seen.until(() => seen.states.at(-1).name === State.CONNECTED)

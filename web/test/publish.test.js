@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, test } from 'node:test'
 import { WebSocket } from 'ws'
 import { PublishError, State, connect } from '../public/penstock.js'
 import { GIVE_UP_MS, MOST_WAITING, Outbox, UNDER_WAY } from '../public/penstock/outbox.js'
+import { Session } from '../public/penstock/session.js'
 import { EPOCH, fakeServer } from './fake_server.js'
 
 const FASTER = 100
@@ -177,6 +178,19 @@ describe('the outbox', () => {
       assert.equal(outbox.size, 0)
     })
   }
+})
+
+test('an answer that comes after its publish was given up moves nothing', () => {
+  const session = new Session()
+  session.receive(`{"welcome":{"position":"${EPOCH.e1}.5","gateway":"00"}}`)
+  session.subscribe('a', {})
+  const [{ id }] = session.takeOutgoing().map(text => JSON.parse(text))
+  session.receive(`{"reply":${id},"ok":{"position":"${EPOCH.e1}.5","recovered":true}}`)
+  session.outbox.add('a', 1, 'k', 0, { reject() {} })
+  const [published] = session.takeOutgoing().map(text => JSON.parse(text))
+  session.outbox.expire(GIVE_UP_MS)
+  session.receive(`{"reply":${published.id},"ok":{"position":"${EPOCH.e1}.9"}}`)
+  assert.equal(session.position, `${EPOCH.e1}.5`, 'what came between would be missed after a break')
 })
 
 describe('a feed that publishes', { timeout: 20_000 }, () => {

@@ -2,6 +2,7 @@
 
 import { connect, State } from '../penstock.js'
 import { matcher } from '../penstock/patterns.js'
+import { isSilent } from '../penstock/states.js'
 import { Board } from './board.js'
 import { ServerClock } from './clock.js'
 import { compact, counted, latency } from './format.js'
@@ -71,7 +72,7 @@ function follow(past) {
 /** Ask for less while everything is too much. */
 function keepPace() {
   // Silence is no reason for less: who comes back after it wants what it missed. But it is none for more.
-  const isBehind = isLate() || feed.state.slow || (pace.isSpared && isSilent())
+  const isBehind = isLate() || feed.state.slow || (pace.isSpared && isSilent(feed.state))
   if (!isLive || !pace.turn(isBehind, now())) return
   const since = feed.position
   stop()
@@ -108,10 +109,6 @@ followTheme(byId('theme'), () => board.restyle())
 
 function isLate() {
   return lag.isBehind(now(), clock.errorS(now()))
-}
-
-function isSilent() {
-  return typeof feed.state.silentSinceMs === 'number'
 }
 
 async function measureClock() {

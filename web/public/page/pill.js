@@ -1,6 +1,7 @@
 // The state of the feed, as text, shape and colour.
 
 import { State } from '../penstock.js'
+import { isSilent } from '../penstock/states.js'
 
 const SHAPES = {
   [State.CONNECTING]: 'ring', [State.CONNECTED]: 'disc', [State.WAITING]: 'ring', [State.ERROR]: 'cross', [State.CLOSED]: 'square',
@@ -18,11 +19,11 @@ const REWRITE_MS = 1_000
 export function showState(pill, retry, feed, lag) {
   const text = pill.querySelector('[data-part="text"]')
   const write = () => {
-    const { name, stale, slow, silentSinceMs } = feed.state
-    const isSilent = typeof silentSinceMs === 'number'
-    const lagging = name === State.CONNECTED && !stale && !isSilent ? lag() : null
-    pill.dataset.state = isSilent ? 'silent' : stale ? 'stale' : lagging || slow ? 'lagging' : name
-    pill.dataset.shape = isSilent || stale || lagging || slow ? 'triangle' : SHAPES[name]
+    const { name, stale, slow } = feed.state
+    const silent = isSilent(feed.state)
+    const lagging = name === State.CONNECTED && !stale && !silent ? lag() : null
+    pill.dataset.state = silent ? 'silent' : stale ? 'stale' : lagging || slow ? 'lagging' : name
+    pill.dataset.shape = silent || stale || lagging || slow ? 'triangle' : SHAPES[name]
     retry.hidden = name !== State.WAITING
     const words = lagging ?? feed.stateText
     // A text that stays the same must not be announced again.

@@ -14,7 +14,7 @@ export const GIVE_UP_MS = 120_000
 const HEAD_BYTES = 64
 
 /** Errors after which the same, sent again, may be taken. */
-const PASSING = new Set(['unknown', 'unavailable', 'limit', 'timeout', 'busy'])
+const PASSING = new Set(['unknown', 'unavailable', 'limit'])
 /** JSON.stringify escapes no surrogate but one without its other half, which no server takes. */
 const LONE_SURROGATE = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/
 

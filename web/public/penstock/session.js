@@ -8,8 +8,8 @@ import { NO_EPOCH, formatPosition, later, maybePosition } from './position.js'
 import { Kind, parseFrame } from './protocol.js'
 import { Phase, Subscription, call } from './subscription.js'
 
-/** Errors that say "not now" rather than "never". */
-const PASSING = new Set(['unavailable', 'timeout', 'busy'])
+/** The error that says "not now" rather than "never". */
+const NOT_NOW = 'unavailable'
 const MOST_ROUTES = 10_000
 const MESSAGE_BYTES = 64 << 10
 
@@ -151,11 +151,12 @@ export class Session {
     this.#pings.delete(id)
     this.#asked.delete(id)
     if (pinged) return call(pinged, ok)
+    // Perhaps to a publish that was given up: see above.
+    if (!subscription) return
     const position = maybePosition(ok?.position)
     if (position) this.#moveTo(position)
-    if (!subscription) return
     if (position) subscription.answered(position, ok)
-    else if (error && !PASSING.has(error.code)) subscription.refused(error)
+    else if (error && error.code !== NOT_NOW) subscription.refused(error)
     else subscription.postponed()
     this.#align(subscription.pattern)
   }

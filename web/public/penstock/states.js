@@ -21,6 +21,11 @@ export const State = Object.freeze({
  * @property {string} [why]      on an error
  */
 
+/** Connected, and nothing comes though it was asked for. @param {FeedState} state */
+export function isSilent({ silentSinceMs }) {
+  return typeof silentSinceMs === 'number'
+}
+
 /**
  * @param {FeedState} state
  * @param {number} nowMs on the feed's own clock
@@ -29,7 +34,7 @@ export function describe(state, nowMs) {
   switch (state.name) {
     case State.CONNECTING: return 'Connecting...'
     case State.CONNECTED:
-      if (typeof state.silentSinceMs === 'number') return `No answer for ${Math.floor((nowMs - state.silentSinceMs) / 1000)} s`
+      if (isSilent(state)) return `No answer for ${Math.floor((nowMs - state.silentSinceMs) / 1000)} s`
       return `Connected: ${state.transport}${reserve(state)}`
     case State.WAITING: return `Reconnecting in ${Math.max(0, Math.ceil((state.dueMs - nowMs) / 1000))} s`
     case State.ERROR: return `Error: ${state.why}`
