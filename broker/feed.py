@@ -38,18 +38,10 @@ class Feed:
 
     def send(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
         """One message; `stamp` without drops."""
-        send, starts = self._send, self._starts
-        try:
-            send(topic, _MORE)
-        except zmq.Again:
-            self._send_dropping(topic, stamp, payload)
-            return
-        # The high-water mark counts whole messages, so what took the first frame takes the others.
-        send(stamp if starts is None else starts[stamp[1]] + stamp[2:], _MORE)
-        send(payload, _LAST)
+        self.send_all(((topic, stamp, payload),))
 
     def send_all(self, events: Sequence[Event]) -> None:
-        """As `send` of each, at a tenth less."""
+        """As `send` of each."""
         send = self._send
         for topic, stamp, payload in events:
             starts = self._starts
@@ -58,6 +50,7 @@ class Feed:
             except zmq.Again:
                 self._send_dropping(topic, stamp, payload)
                 continue
+            # The high-water mark counts whole messages, so what took the first frame takes the others.
             send(stamp if starts is None else starts[stamp[1]] + stamp[2:], _MORE)
             send(payload, _LAST)
 

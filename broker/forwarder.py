@@ -25,7 +25,6 @@ from broker.log import Durability, Log
 from broker.more import more_of
 from broker.pace import Pace
 from broker.publishing import Publishing
-from broker.reader import Event
 from broker.replies import PAUSE_S, Replies
 from broker.sockets import Sockets
 from broker.wire import BEAT_S, BEAT_TOPIC, DEMAND_TOPIC, pack_stamp
@@ -147,19 +146,16 @@ class Forwarder:
             events = self._log.append(batch, now_us)
             self._logged += len(events) if self._log.trouble is None else 0
             self._intake.dropped["log_full"] += len(batch) - len(events)
-            self._forward(events)
+            self._feed.send_all(events)
         if self._publishing.is_waiting:
             events, answers = self._publishing.commit(now_us)
             count += len(events)
             self._logged += len(events)
-            self._forward(events)
+            self._feed.send_all(events)
             for asker, answer in answers:
                 self._replies.confirm(asker, answer, time.monotonic())
         if count:
             self._pace.note(started_s, time.monotonic(), count)
-
-    def _forward(self, events: Sequence[Event]) -> None:
-        self._feed.send_all(events)
 
     def _hear(self) -> None:
         """Take what is asked: what is to be published into the next commit, other questions into a queue."""

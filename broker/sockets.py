@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import zmq
@@ -54,7 +55,8 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], settings: BrokerSettings) -> S
     """Raises AddressInUse, BadSetting."""
     message_max = settings.payload_max_bytes * HEAD_ROOM_FACTOR + HEAD_ROOM_BYTES
     sockets = Sockets(*(context.socket(kind) for kind in (zmq.XSUB, zmq.PULL, zmq.ROUTER, zmq.XPUB)))
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(sockets.close)
         sockets.ingest.setsockopt(zmq.RCVHWM, settings.ingest_high_water)
         _bind(sockets.ingest, "ingest", settings.ingest, message_max)
         sockets.push.setsockopt(zmq.RCVHWM, PUSH_HIGH_WATER)
@@ -68,9 +70,7 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], settings: BrokerSettings) -> S
         sockets.feed.setsockopt(zmq.SNDHWM, settings.feed_high_water)
         sockets.feed.setsockopt(zmq.XPUB_NODROP, 1)  # see broker.feed
         _bind(sockets.feed, "feed", settings.feed, HEAD_ROOM_BYTES)
-    except BaseException:
-        sockets.close()
-        raise
+        on_failure.pop_all()
     return sockets
 
 
