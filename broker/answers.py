@@ -16,6 +16,9 @@ from broker.control import (
     DemandPage,
     Error,
     Head,
+    Keep,
+    Kept,
+    KeptPage,
     Last,
     LastPage,
     Newest,
@@ -30,7 +33,7 @@ from broker.control import (
     Topics,
     TopicsPage,
 )
-from broker.errors import BadPattern, PenstockError
+from broker.errors import BadPattern, PayloadTooLarge, PenstockError
 from broker.log import Log
 from broker.selector import Selector
 from broker.wire import pack_records
@@ -67,6 +70,8 @@ class Answers:
             page, *records = self._page(asked)
         except BadPattern as error:
             return [refusal(asked.id, "bad_request", str(error))]
+        except PayloadTooLarge as error:
+            return [refusal(asked.id, "limit", error.detail)]
         except PenstockError as error:
             log.error("refused op=%s why=%s", type(asked).__name__.lower(), error)
             return [refusal(asked.id, "unavailable", str(error))]
@@ -105,6 +110,13 @@ class Answers:
                 return (DemandPage(at=self._head(), prefixes=self._prefixes()),)
             case Status():
                 return (self._status(),)
+            case Keep():
+                # A commit of its own: there are few, and it costs as much as a small batch of events.
+                value = self._log.kept.keep(asked.name, asked.value.encode())
+                return (KeptPage(at=self._head(), value=value.decode()),)
+            case Kept():
+                kept = self._log.kept.maybe(asked.name)
+                return (KeptPage(at=self._head(), value=None if kept is None else kept.decode()),)
         raise AssertionError(f"no answer to {asked!r}")
 
     def _selector(self, patterns: tuple[str, ...], prefixes: tuple[str, ...]) -> Selector:

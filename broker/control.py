@@ -18,6 +18,8 @@ Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Names = Annotated[tuple[str, ...], Meta(max_length=10_000)]
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]  # of a producer, a subject, a key
+# `\Z`, for `$` would let a line end pass.
+KeptName = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9:_-]+\Z")]
 
 PAGE_EVENTS = 2_000
 PAGE_BYTES = 512 * 1024
@@ -149,8 +151,25 @@ class Submit(Request, frozen=True, kw_only=True, tag="submit"):
     key: Name | None = None
 
 
+class Keep(Request, frozen=True, kw_only=True, tag="keep"):
+    """Keep a value under a name, unless there is one already: then that one stays.
+
+    Answer: KeptPage, with the value that is kept, when it is committed. Refused with `limit` (too many
+    bytes) and `unavailable` (the log cannot be written); and if there is one, never.
+    """
+
+    name: KeptName
+    value: str
+
+
+class Kept(Request, frozen=True, kw_only=True, tag="kept"):
+    """What is kept under a name. Answer: KeptPage."""
+
+    name: KeptName
+
+
 Publishing = Hello | Publish | Submit
-AnyRequest = Replay | Newest | Last | Tails | Topics | Demand | Status | Publishing
+AnyRequest = Replay | Newest | Last | Tails | Topics | Demand | Status | Keep | Kept | Publishing
 
 
 class ReplayPage(Struct, frozen=True, kw_only=True):
@@ -196,6 +215,11 @@ class TopicsPage(Struct, frozen=True, kw_only=True):
 class DemandPage(Struct, frozen=True, kw_only=True):
     at: Head
     prefixes: list[str]
+
+
+class KeptPage(Struct, frozen=True, kw_only=True):
+    at: Head
+    value: str | None  # None: nothing is
 
 
 class HelloPage(Struct, frozen=True, kw_only=True):
@@ -257,7 +281,7 @@ class StatusPage(Struct, frozen=True, kw_only=True):
 
 
 class Error(Struct, frozen=True, kw_only=True):
-    code: str  # bad_request, unavailable, and those of Publish and Submit
+    code: str  # bad_request, unavailable, and those of Publish, Submit and Keep
     message: str
 
 

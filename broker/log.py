@@ -19,6 +19,7 @@ from broker.chunk import ENTRY, MAX_BYTES, Chunk, Row
 from broker.control import PAGE_BYTES, PAGE_EVENTS, TAILS_LIMIT, Head
 from broker.errors import CannotCommit, LogError
 from broker.index import Index, Tail
+from broker.kept import Kept
 from broker.loading import load
 from broker.lock import Lock
 from broker.publishers import Publishers
@@ -54,6 +55,7 @@ class Log:
         self._retention_waits: str | None = None  # why
         self.trouble: str | None = None  # why the store does not commit just now
         self.publishers = Publishers(store, index, keep.forget_s)
+        self.kept = Kept(store, index)
 
     @classmethod
     def open(
@@ -88,6 +90,7 @@ class Log:
             file_id = str(file.stat().st_ino) if lock else ""
             now = {"boot": boot_id, "file": file_id, "durability": durability}
             self.publishers.load()
+            self.kept.load()
             load(store, self._index, lock, self._retention.new_tail, now, new_epoch)
             on_failure.pop_all()
         self._reserved = self._index.head
@@ -276,7 +279,7 @@ class Log:
             return False  # nothing can be committed, and the hole at the end is in no file yet
         self._store.checkpoint()
         try:
-            more = self.publishers.forget() or self._retention.piece()
+            more = self.publishers.forget() or self.kept.note_uses() or self._retention.piece()
         except LogError as error:
             if self._retention_waits != str(error):  # once, and not ten times a second
                 log.warning("retention waits: %s", error)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from broker.chunk import Row
 from broker.errors import CannotCommit, LogError
+from broker.shelf import Item
 from broker.tables import (
     APPLICATION_ID,
     STATE_CHECK,
@@ -27,27 +28,35 @@ from broker.tables import (
     state_check,
 )
 
-# What version 1 did not have.
-_PUBLISHING = """
-CREATE TABLE producers (name TEXT PRIMARY KEY, kept BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE keys (
-    number INTEGER PRIMARY KEY, subject TEXT NOT NULL, key TEXT NOT NULL,
-    hash BLOB NOT NULL, position TEXT NOT NULL, made_s REAL NOT NULL, row_check INTEGER NOT NULL
-);
-CREATE UNIQUE INDEX keys_of ON keys (subject, key);
-"""
-_SCHEMA = """
+# What each version has that the one before did not.
+_SCHEMAS = (
+    """
 CREATE TABLE chunks (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, newest_s REAL NOT NULL,
     summary_check INTEGER NOT NULL, body_check INTEGER NOT NULL, summary BLOB, body BLOB
 );
 CREATE TABLE topics (id INTEGER PRIMARY KEY, name BLOB NOT NULL, row_check INTEGER NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE producers (name TEXT PRIMARY KEY, kept BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys (
+    number INTEGER PRIMARY KEY, subject TEXT NOT NULL, key TEXT NOT NULL,
+    hash BLOB NOT NULL, position TEXT NOT NULL, made_s REAL NOT NULL, row_check INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX keys_of ON keys (subject, key);
+""",
+    """
+CREATE TABLE kept (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, value BLOB NOT NULL, row_check INTEGER NOT NULL
+);
+""",
+)
 # The body stands last: reading a summary must not walk through the body's overflow pages.
 _ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
 # One that has expired may be there still.
 _ADD_KEY = "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+_KEEP = "INSERT INTO kept VALUES (?, ?, ?, ?)"
 # What is moved at once, and what the write-ahead log may hold; of a disk with little room a part of that, for
 # what is moved needs as much again before it can be let go.
 CHECKPOINT_BYTES = 8 << 20
@@ -81,6 +90,8 @@ class Change:
     forget_producers: list[str] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
     expire_keys: int = 0  # up to this number
+    keep: list[Item] = field(default_factory=list)
+    drop: list[int] = field(default_factory=list)  # numbers of items
 
     @property
     def is_alone(self) -> bool:
@@ -94,6 +105,8 @@ class Change:
             or self.forget_producers
             or self.keys
             or self.expire_keys
+            or self.keep
+            or self.drop
         )
 
 
@@ -138,15 +151,15 @@ class Store(Tables):
     def _make(self) -> None:
         """The tables, or those that an older version did not have; all of it or nothing."""
         db = self._db
-        is_new = not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if not is_new and db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        version = db.execute("PRAGMA user_version").fetchone()[0]  # 0 of an empty file
+        if version == VERSION:
             return
         db.execute("BEGIN IMMEDIATE")
-        for statement in (_SCHEMA + _PUBLISHING if is_new else _PUBLISHING).split(";")[:-1]:
+        for statement in "".join(_SCHEMAS[version:]).split(";")[:-1]:
             db.execute(statement)
-        if is_new:
+        if not version:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        else:
+        elif version == 1:
             db.execute("ALTER TABLE topics ADD COLUMN row_check INTEGER NOT NULL DEFAULT 0")
             topics = db.execute("SELECT id, name FROM topics").fetchall()
             checks = [(row_check(*topic), topic[0]) for topic in topics]
@@ -203,6 +216,8 @@ class Store(Tables):
                 db.executemany(_ADD_KEY, [(*key, row_check(*key)) for key in change.keys])
                 if change.expire_keys:
                     db.execute("DELETE FROM keys WHERE number <= ?", (change.expire_keys,))
+                db.executemany("DELETE FROM kept WHERE number = ?", [(number,) for number in change.drop])
+                db.executemany(_KEEP, [(*item, row_check(*item)) for item in change.keep])
                 db.execute("COMMIT")
                 self._state = state
         except sqlite3.Error as error:
@@ -217,6 +232,7 @@ class Store(Tables):
             if durable:
                 db.execute("PRAGMA synchronous = " + self._synchronous)
         self._written += PAGE_BYTES + sum(len(row.body or b"") for row in change.add)
+        self._written += sum(len(item.value) for item in change.keep)
         if self._written >= self._share(CHECKPOINT_BYTES):
             self._written = 0
             self._wake.set()

@@ -1,8 +1,9 @@
 """What stands in the log's file: an SQLite database. Reads it; knows SQL and nothing of events.
 
 Tables: `chunks` (see `broker.chunk`), `topics` (id, name), `state` (key, value as text), `producers` (see
-`broker.producers`), `keys` (what clients published under a key of their own, in order). Every row has a
-checksum, and `state` has one of all its rows: SQLite has none, and would serve a flipped bit.
+`broker.producers`), `keys` (what clients published under a key of their own, in order), `kept` (see
+`broker.shelf`). Every row has a checksum, and `state` has one of all its rows: SQLite has none, and would
+serve a flipped bit.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from urllib.parse import quote
 from zlib import crc32
 
 from broker.errors import ForeignLog, LogError
+from broker.shelf import Item
 
 # Another number on machines of the other byte order: summaries are in the machine's own.
 APPLICATION_ID = 0x50535431 if sys.byteorder == "little" else 0x50535432
-VERSION = 2
+VERSION = 3
 STATE_CHECK = "check"  # the key of its checksum
 
 Connection = sqlite3.Connection
@@ -55,6 +57,14 @@ class Tables:
         with self._reading():
             rows = self._db.execute("SELECT CAST(name AS BLOB), CAST(kept AS BLOB) FROM producers").fetchall()
         return [(_text(name), kept or b"") for name, kept in rows]
+
+    def kept(self) -> list[tuple[int, Item | None]]:
+        """By number, as they were last used; None for a row that is damaged."""
+        columns = "number, CAST(name AS BLOB), CAST(value AS BLOB), row_check"
+        with self._reading():
+            rows = self._db.execute(f"SELECT {columns} FROM kept ORDER BY number").fetchall()
+        items = [(Item(number, _text(name), value or b""), found) for number, name, value, found in rows]
+        return [(item.number, item if found == row_check(*item) else None) for item, found in items]
 
     def summaries(self) -> Iterator[tuple[int, int, float, int, bytes | None, int]]:
         """first, last, newest_s, summary_check, summary, bytes of the body; by first."""

@@ -43,6 +43,7 @@ class Report(Struct, frozen=True, kw_only=True):
     log_bytes: int  # of all chunks
     producers: int
     keys: int
+    kept: int  # values of gateways
     damaged: list[Damaged]
     faults: list[str]  # what else is wrong, in words; no event is lost by it
     unlogged: list[tuple[int, int]]  # went out while the disk was full: no damage
@@ -60,7 +61,7 @@ class Report(Struct, frozen=True, kw_only=True):
         yield (
             f"{'sound' if self.is_sound else 'damaged'} log={self.path} epoch={self.epoch} head={self.head} "
             f"oldest={self.oldest} events={self.events} topics={self.topics} bytes={self.log_bytes} "
-            f"producers={self.producers} keys={self.keys}"
+            f"producers={self.producers} keys={self.keys} kept={self.kept}"
         )
 
 
@@ -122,6 +123,7 @@ class _Verification:
             log_bytes=self._size,
             producers=len(tables.producers()),
             keys=tables.key_count(),
+            kept=len(tables.kept()),
             damaged=self._damaged,
             faults=self._faults,
             unlogged=self._unlogged,
@@ -205,3 +207,6 @@ class _Verification:
                 self._faults.append(f"producer {name!r}: does not match its checksum; it begins anew")
         for number in self._tables.damaged_keys():
             self._faults.append(f"key number={number}: does not match its checksum")
+        for number, item in self._tables.kept():
+            if item is None:
+                self._faults.append(f"kept number={number}: does not match its checksum; it is dropped")

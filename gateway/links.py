@@ -36,6 +36,7 @@ Page = (
     | control.DemandPage
     | control.StatusPage
     | control.SubmitPage
+    | control.KeptPage
 )
 Done = Callable[[Page | ControlError, bytes], None]
 
@@ -54,6 +55,8 @@ _DECODE: dict[type[control.Request], Callable[[msgspec.Raw], Any]] = {
     control.Demand: msgspec.json.Decoder(control.DemandPage).decode,
     control.Status: msgspec.json.Decoder(control.StatusPage).decode,
     control.Submit: msgspec.json.Decoder(control.SubmitPage).decode,
+    control.Keep: msgspec.json.Decoder(control.KeptPage).decode,
+    control.Kept: msgspec.json.Decoder(control.KeptPage).decode,
 }
 
 

@@ -24,6 +24,7 @@ from tests.support.logs import ALL, NOW_US, Bench, put
 Events = dict[int, tuple[bytes, Stamp, bytes]]  # by seq
 FLIPS = 40
 KEYS = ["k1", "k2", "k3"]
+NAMES = ["set:1", "set:2", "key:1"]
 
 
 @dataclass
@@ -96,6 +97,8 @@ def spoiled(folder: Path, *, is_killed: bool) -> Spoiled:
         b"", Publish(id=2, producer="p", incarnation=1, first=1), pack_event(b"confirmed", b"1", 0)
     )
     publishing.commit(NOW_US)
+    for name in NAMES:
+        bench.log.kept.keep(name, name.encode() * 9)
     events, _, _ = kept(bench.log)
     epoch = bench.log.epoch
     if not is_killed:
@@ -141,6 +144,8 @@ def look(at: Spoiled) -> str:
             log.publishers.maybe_key("s", key)
         except LogError:
             continue
+    assert all(log.kept.maybe(name) in (None, name.encode() * 9) for name in NAMES)
+    assert log.kept.keep("set:new", b"1") == b"1"
     at.bench.wait(20)
     log.close()
     return "new epoch" if log.epoch != at.epoch else "told" if missing else "nothing lost"
@@ -244,6 +249,22 @@ def test_a_damaged_key_is_not_answered_with(stopped: Spoiled) -> None:
     with pytest.raises(LogError, match="'k2' is damaged"):
         log.publishers.maybe_key("s", "k2")
     assert log.publishers.maybe_key("s", "k1") is not None
+
+
+@pytest.mark.parametrize("column", ["name", "value"])
+def test_a_damaged_value_of_the_gateways_is_dropped(
+    stopped: Spoiled, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped.flip_column("kept", column, "name = 'set:2'")
+    (fault,) = verify(stopped.bench.path).faults
+    assert fault.startswith("kept number=2:")
+    log = stopped.bench.open()
+    assert "damaged kept number=2: dropped" in caplog.text
+    assert [log.kept.maybe(name) for name in NAMES] == [b"set:1" * 9, None, b"key:1" * 9]
+    assert verify(stopped.bench.path).is_sound
+    # It can be kept anew.
+    assert log.kept.keep("set:2", b"again") == b"again"
+    assert stopped.bench.again().kept.maybe("set:2") == b"again"
 
 
 def test_a_commit_that_a_kill_broke_off(killed: Spoiled) -> None:

@@ -69,7 +69,7 @@ def test_a_log_is_checked_and_copied_while_its_broker_writes(tmp_path: Path, bro
     assert again.returncode == 0
     assert again.stdout == f"sound log=copy.db epoch={copied['epoch']} " + (
         f"head={copied['head']} oldest=1 events={copied['events']} topics=2 "
-        f"bytes={copied['log_bytes']} producers=0 keys=0\n"
+        f"bytes={copied['log_bytes']} producers=0 keys=0 kept=0\n"
     )
     assert penstock("backup", "copy.db", folder=tmp_path).returncode == 1
 

@@ -12,6 +12,7 @@ import pytest
 from broker import control
 from broker.answers import Answers, read
 from broker.control import Request
+from broker.shelf import VALUE_MAX_BYTES
 from broker.wire import unpack_records, unpack_stamp
 from tests.support.logs import bench, put
 
@@ -81,6 +82,50 @@ def test_tails_topics_demand_status(answers: Answers) -> None:
     assert topics["more"] is False
     assert ask(answers, control.Demand(id=1))[0]["ok"]["prefixes"] == ["cpu/"]
     assert ask(answers, control.Status(id=1))[0]["ok"]["logged"] == 3
+
+
+def value_of(answers: Answers, request: Request) -> str | None:
+    answer, _ = ask(answers, request)
+    value: str | None = answer["ok"]["value"]
+    return value
+
+
+def test_what_is_kept_first_stays(answers: Answers) -> None:
+    assert value_of(answers, control.Kept(id=1, name="set:1")) is None
+    assert value_of(answers, control.Keep(id=2, name="set:1", value="ü")) == "ü"
+    assert value_of(answers, control.Keep(id=3, name="set:1", value="other")) == "ü"
+    assert value_of(answers, control.Kept(id=4, name="set:1")) == "ü"
+    assert value_of(answers, control.Keep(id=5, name="empty", value="")) == ""
+    assert value_of(answers, control.Keep(id=6, name="empty", value="x")) == ""
+
+
+def test_a_value_has_a_limit(answers: Answers) -> None:
+    most = "ü" * (VALUE_MAX_BYTES // 2)
+    answer, _ = ask(answers, control.Keep(id=5, name="a", value=most + "x"))
+    assert (answer["id"], answer["error"]["code"]) == (5, "limit")
+    assert f"at most {VALUE_MAX_BYTES}" in answer["error"]["message"]
+    assert value_of(answers, control.Keep(id=6, name="a", value=most)) == most
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="none"),
+        pytest.param("x" * 129, id="too long"),
+        pytest.param("a b", id="a space"),
+        pytest.param("a\n", id="a line end behind it"),
+        pytest.param("ü", id="another letter"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(answers: Answers, name: str) -> None:
+    for request in (control.Keep(id=5, name=name, value=""), control.Kept(id=5, name=name)):
+        answer, _ = ask(answers, request)
+        assert (answer["id"], answer["error"]["code"]) == (5, "bad_request")
+
+
+def test_a_name_may_have_all_these(answers: Answers) -> None:
+    name = ("key:Az09_-" * 13)[:128]
+    assert value_of(answers, control.Keep(id=1, name=name, value="1")) == "1"
 
 
 @pytest.mark.parametrize(

@@ -196,14 +196,21 @@ def test_a_topic_s_id_is_not_used_twice_while_its_events_are_there(tmp_path: Pat
         assert read(on.log) == [("a", 1), ("a", 3), ("a", 4), ("c", 5)]
 
 
-def test_a_log_of_version_1_is_brought_up_to_date(on: Bench) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_log_of_an_older_version_is_brought_up_to_date(on: Bench, version: int) -> None:
     put(on.log, "a", "b")
     on.log.close()
-    make_version_1(on.path)
+    make_version_2(on.path)
+    if version == 1:
+        make_version_1(on.path)
+    with pytest.raises(LogError, match="of an older version"):
+        verify(on.path)
     log = on.open()
     assert (log.epoch, read(log)) == (1, [("a", 1), ("b", 2)])
     put(log, "c")
+    log.kept.keep("set:1", b"a")
     assert read(on.again()) == [("a", 1), ("b", 2), ("c", 3)]
+    assert on.log.kept.maybe("set:1") == b"a"
     on.log.close()
     assert verify(on.path).is_sound
 
@@ -316,7 +323,13 @@ class TestDamage:
         assert log.replay(ALL, 0)[1:] == (46, [(3, 4)])
 
 
+def make_version_2(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE kept; PRAGMA user_version = 2;")
+
+
 def make_version_1(path: Path) -> None:
+    """Of one of version 2."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
             "DROP TABLE producers; DROP TABLE keys; ALTER TABLE topics DROP COLUMN row_check;"

@@ -67,6 +67,7 @@ def test_a_sound_log_and_what_it_has(on: Bench) -> None:
     publishing.take(b"", Hello(id=1, producer="p"), b"")
     publishing.take(b"", Submit(id=2, subject="s", key="k"), pack_event(b"a", b"1", 0))
     publishing.commit(NOW_US)
+    on.log.kept.keep("set:1", b"a b")
     asked: list[tuple[int, int]] = []
     report = verify(on.path, lambda done, of: asked.append((done, of)))
     assert report == Report(
@@ -80,6 +81,7 @@ def test_a_sound_log_and_what_it_has(on: Bench) -> None:
         log_bytes=on.log.size,
         producers=1,
         keys=1,
+        kept=1,
         damaged=[],
         faults=[],
         unlogged=[],
