@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
+FIREFOX ?= firefox-esr
 
 # pip, npm and the browser keep their caches below HOME: without a usable one they get a place here.
 ifneq ($(shell test -n "$$HOME" -a -d "$$HOME" -a -w "$$HOME" && echo usable),usable)
@@ -14,7 +15,7 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up restart rolling test lint types test-web test-python chromium bench faults soak faketime peers pins clean
+.PHONY: help up restart rolling test lint types test-web test-python browsers chromium firefox-esr bench faults soak faketime peers proxies pins clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo 'make faults   bring about faults in real processes, twenty times each: two hours (FAULTS="--only F1 F4": sooner)'
 	@echo 'make soak     kill at random for MINUTES=10, and look whether anything is lost or grows'
 	@echo 'make peers    install these others, for the bench alone'
+	@echo 'make proxies  fetch nginx and HAProxy, for the tests of their configurations alone'
 	@echo 'make pins     resolve requirements/*.in again (exact versions, with hashes)'
 	@echo 'make clean    remove what was installed, built and logged; the event log run/penstock.log.db stays'
 
@@ -40,7 +42,7 @@ restart: .venv/runtime
 rolling: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/process/test_rolling.py
 
-test: lint types chromium test-web test-python
+test: lint types browsers test-web test-python
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -51,7 +53,7 @@ types: .venv/dev
 test-web: web/node_modules/.dev
 	cd web && node --test
 
-test-python: .venv/dev web/node_modules/.dev chromium
+test-python: .venv/dev web/node_modules/.dev browsers proxies
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 bench: .venv/dev peers
@@ -89,6 +91,18 @@ DEBIAN_PEERS := nats-server nginx libnginx-mod-nchan
 	@cd $@.new && for each in *.deb; do dpkg-deb --extract $$each . || exit 1; done && rm *.deb
 	@mv $@.new $@
 
+# Nothing here fails: the tests of the configurations for them say why they are skipped.
+proxies: .venv/made
+	@$(MAKE) --no-print-directory .venv/proxies || echo 'The tests go on without nginx and HAProxy.'
+
+# Unpacked as well, with what HAProxy needs beside what every Debian has.
+DEBIAN_PROXIES := nginx haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
+.venv/proxies:
+	@rm -rf $@.new && mkdir -p $@.new
+	cd $@.new && { apt-get download $(DEBIAN_PROXIES) || { apt-get update && apt-get download $(DEBIAN_PROXIES); }; }
+	@cd $@.new && for each in *.deb; do dpkg-deb --extract $$each . || exit 1; done && rm *.deb
+	@mv $@.new $@
+
 tests/bench/peers/node_modules/.runtime: tests/bench/peers/package.json tests/bench/peers/package-lock.json
 	cd tests/bench/peers && npm ci --no-audit --no-fund
 	@touch $@
@@ -119,11 +133,15 @@ web/node_modules/.dev: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch web/node_modules/.runtime $@
 
-chromium:
-	@command -v $(CHROMIUM) >/dev/null || { \
-		install='apt-get update && apt-get install -y --no-install-recommends chromium'; \
+browsers: chromium firefox-esr
+
+chromium: PROGRAM := $(CHROMIUM)
+firefox-esr: PROGRAM := $(FIREFOX)
+chromium firefox-esr:
+	@command -v $(PROGRAM) >/dev/null || { \
+		install='apt-get update && apt-get install -y --no-install-recommends $@'; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then sh -c "$$install"; \
-		else echo "The page is tested in Debian's chromium, which is missing. As root: $$install"; exit 1; fi; }
+		else echo "The pages are tested in Debian's $@, which is missing. As root: $$install"; exit 1; fi; }
 
 pins:
 	$(PYTHON) -m venv .venv/pins

@@ -46,19 +46,22 @@ def cli() -> None:
     is_flag=True,
     help="End when a process does not stay up: in a container.",
 )
-def up(gateways: int | None, demo: bool, folder: Path | None, ends_on_failure: bool) -> None:
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser once all is ready.")
+def up(gateways: int | None, demo: bool, folder: Path | None, ends_on_failure: bool, opens: bool) -> None:
     """Run everything in the foreground; print the URL when ready.
 
-    Ctrl-C stops all of it, a second one at once.
+    Ctrl-C stops all of it, a second one at once. Which browser --open takes is Python's choice; the
+    variable BROWSER names another.
 
     \b
     Example:
       penstock up --gateways 4 --no-demo
+      penstock up --open
     """
     from deploy import up as deployed
 
     place = (folder or deployed.FOLDER).resolve()
-    sys.exit(deployed.up(place, gateways, demo, ends_on_failure=ends_on_failure))
+    sys.exit(deployed.up(place, gateways, demo, ends_on_failure=ends_on_failure, opens=opens))
 
 
 @cli.command()

@@ -57,14 +57,15 @@ _ADD = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
 # One that has expired may be there still.
 _ADD_KEY = "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?)"
 _KEEP = "INSERT INTO kept VALUES (?, ?, ?, ?)"
-# What is moved at once, and what the write-ahead log may hold; of a disk with little room a part of that, for
-# what is moved needs as much again before it can be let go.
+# What is moved at once, and what the write-ahead log may hold; of a disk with little room a part of it.
 CHECKPOINT_BYTES = 8 << 20
-CHECKPOINT_LEAST_BYTES = 64 << 10
-CHECKPOINT_SHARE = 4
 PAGE_BYTES = 4_096
 WAL_PAGES_MAX = 16_384
-RETRY_S = 1.0  # between two looks at a full disk
+ROOM_SHARE = 4
+# Free bytes of the disk: with less, each commit sees to it that all can be moved afterwards.
+SCARCE_BYTES = 256 << 20
+SLACK_BYTES = 64 << 10  # what a commit writes beside what it is told to
+RETRY_S = 1.0  # between two tries of moving what cannot be moved
 
 
 class Key(NamedTuple):
@@ -92,6 +93,14 @@ class Change:
     expire_keys: int = 0  # up to this number
     keep: list[Item] = field(default_factory=list)
     drop: list[int] = field(default_factory=list)  # numbers of items
+
+    @property
+    def size(self) -> int:
+        """Bytes that it writes, at most and about: a row may be the only one of its page that changes."""
+        rows = sum(len(row.summary or b"") + len(row.body or b"") for row in self.add)
+        others = sum(len(item.value) for item in self.keep) + sum(len(name) for _, name in self.topics)
+        pages = len(self.add) + len(self.keep) + len(self.producers) + 2 * len(self.keys)
+        return rows + others + PAGE_BYTES * pages
 
     @property
     def is_alone(self) -> bool:
@@ -122,8 +131,8 @@ class Store(Tables):
         self._synchronous = "OFF" if path is None else "FULL" if is_synced else "NORMAL"
         self._written = 0
         self._wal_pages = 0
-        self._room = CHECKPOINT_BYTES * CHECKPOINT_SHARE  # free bytes of the disk, as of the last look
-        self._full: str | None = None  # why nothing is committed: what there is to move finds no room
+        self._room = SCARCE_BYTES  # free bytes of the disk, as of the last look
+        self._stuck: str | None = None  # why nothing can be moved just now
         self._wake = Event()
         self._checkpointing = Lock()
         self._closing = False
@@ -145,6 +154,9 @@ class Store(Tables):
         except sqlite3.Error as error:
             raise LogError(f"cannot open the log {path}: {error}: {remedy(path, error)}") from error
         if path:
+            self._look_at_room()
+            # Readers that keep some of it from being moved are not waited for.
+            self._mover = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
             self._checkpointer = Thread(target=self._checkpoint_often, name="checkpoint", daemon=True)
             self._checkpointer.start()
 
@@ -193,11 +205,14 @@ class Store(Tables):
     def commit(self, change: Change, durable: bool = False) -> None:
         """All of it or nothing; `durable` waits for the disk. Raises CannotCommit."""
         db = self._db
-        if self._full and not self._has_moved():
-            # What room there is, is for moving: commits would take it, and nothing could be moved ever.
-            raise CannotCommit(self.name, self._full)
+        is_scarce = self._room < SCARCE_BYTES
+        if is_scarce:
+            self._let_go()
+        elif self._stuck:
+            # A quota, or a disk that fails: it does not say how much more there could be.
+            raise CannotCommit(self.name, self._stuck)
         try:
-            if len(change.add) == 1 and change.is_alone and not durable:
+            if len(change.add) == 1 and change.is_alone and not durable and not is_scarce:
                 db.execute(_ADD, change.add[0])  # the usual commit: one statement is a transaction itself
             else:
                 if durable:
@@ -218,22 +233,22 @@ class Store(Tables):
                     db.execute("DELETE FROM keys WHERE number <= ?", (change.expire_keys,))
                 db.executemany("DELETE FROM kept WHERE number = ?", [(number,) for number in change.drop])
                 db.executemany(_KEEP, [(*item, row_check(*item)) for item in change.keep])
+                if is_scarce and not self._has_room(change.size + SLACK_BYTES):
+                    raise CannotCommit(self.name, "the disk is full")
                 db.execute("COMMIT")
                 self._state = state
         except sqlite3.Error as error:
+            self._look_at_room()
+            raise CannotCommit(self.name, str(error)) from error
+        finally:
             if db.in_transaction:
                 with suppress(sqlite3.Error):  # the next commit tries again
                     db.execute("ROLLBACK")
-            if self._checkpointer and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
-                self._full = str(error)
-                self._wake.set()
-            raise CannotCommit(self.name, str(error)) from error
-        finally:
             if durable:
                 db.execute("PRAGMA synchronous = " + self._synchronous)
         self._written += PAGE_BYTES + sum(len(row.body or b"") for row in change.add)
         self._written += sum(len(item.value) for item in change.keep)
-        if self._written >= self._share(CHECKPOINT_BYTES):
+        if self._written >= CHECKPOINT_BYTES:
             self._written = 0
             self._wake.set()
 
@@ -252,53 +267,66 @@ class Store(Tables):
         the thread alone would let it grow for ever; one on the committing thread, after the thread
         has moved nearly all, is short.
         """
-        is_large = self._wal_pages * PAGE_BYTES > self._share(WAL_PAGES_MAX * PAGE_BYTES)
-        if is_large and self._checkpointing.acquire(blocking=False):
+        self._look_at_room()
+        if self._wal_pages > WAL_PAGES_MAX and self._checkpointing.acquire(blocking=False):
             self._wal_pages = 0
-            with suppress(sqlite3.OperationalError):  # a full disk: the next one does it
+            with suppress(sqlite3.OperationalError):  # a full disk: commits see to it
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._checkpointing.release()
 
     def _checkpoint_often(self) -> None:
-        assert self.path
-        db = sqlite3.connect(str(self.path), isolation_level=None)
         while True:
-            self._look_at_room()
-            self._wake.wait(RETRY_S if self._full else None)
+            self._wake.wait(RETRY_S if self._stuck else None)
             self._wake.clear()  # before looking at `_closing`: a wake that comes later is not lost
             if self._closing:
                 break
-            with self._checkpointing, suppress(sqlite3.Error):
-                _, self._wal_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                self._full = None
-        db.close()
-
-    def _has_moved(self) -> bool:
-        """Whether there is room again: for all that there is to move, and then it is moved. The thread tries
-        with less.
-        """
-        assert self.path
-        with suppress(OSError, sqlite3.Error):
-            self._look_at_room()
-            if self._room > self.path.with_name(self.path.name + "-wal").stat().st_size:
-                with self._checkpointing:
-                    self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                self._full = None
-        return self._full is None
+            with self._checkpointing:
+                try:
+                    _, self._wal_pages, _ = self._mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                except sqlite3.Error as error:
+                    self._stuck = str(error)
+                else:
+                    self._stuck = None
 
     def _look_at_room(self) -> None:
-        assert self.path
-        with suppress(OSError):
-            disk = os.statvfs(self.path.parent)
-            self._room = disk.f_bavail * disk.f_frsize
+        if self.path:
+            with suppress(OSError):
+                disk = os.statvfs(self.path.parent)
+                self._room = disk.f_bavail * disk.f_frsize
 
-    def _share(self, most: int) -> int:
-        """Of so many bytes, those that the room on the disk allows."""
-        return min(most, max(CHECKPOINT_LEAST_BYTES, self._room // CHECKPOINT_SHARE))
+    # The write-ahead log keeps the room it once took, and takes commits long after the file has found none to
+    # grow: in the end more than can be moved with all the room there will be, and then nothing goes on. So,
+    # where room is scarce, a commit may leave no more to grow by than is free: whatever fills the disk then,
+    # when it goes all can be moved. What lets the file not grow is committed as long as SQLite finds room.
+
+    def _let_go(self) -> None:
+        """Move all that is written ahead, and cut it, if it has taken its share."""
+        assert self.path
+        self._look_at_room()
+        with suppress(OSError, sqlite3.Error):
+            ahead = self.path.with_name(self.path.name + "-wal").stat().st_size
+            if ahead > max(SLACK_BYTES, self._room // ROOM_SHARE) and self._lacks() <= self._room:
+                with self._checkpointing:
+                    self._mover.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _has_room(self, size: int) -> bool:
+        """Whether what is about to be committed, so many bytes, can be moved afterwards."""
+        lacks = self._lacks()
+        self._look_at_room()  # after that: moving goes on meanwhile, and takes as much as it gives
+        return not lacks or self._room >= lacks + size
+
+    def _lacks(self) -> int:
+        """Bytes by which the file has to grow for all that is written ahead, also in this transaction."""
+        assert self.path
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        with suppress(OSError):
+            return max(0, int(pages) * PAGE_BYTES - self.path.stat().st_size)
+        return 0
 
     def close(self) -> None:
         self._closing = True
         self._wake.set()
         if self._checkpointer:
             self._checkpointer.join()
+            self._mover.close()
         self._db.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.browser import open_page
 from deploy.parent import end_with_parent
 from deploy.ports import check_free
 from deploy.supervised import Logs, Supervised, last_words, maybe_ready
@@ -28,7 +29,12 @@ class CannotStart(Exception):
 
 
 def up(
-    folder: Path = FOLDER, gateways: int | None = None, demo: bool = True, *, ends_on_failure: bool = False
+    folder: Path = FOLDER,
+    gateways: int | None = None,
+    demo: bool = True,
+    *,
+    ends_on_failure: bool = False,
+    opens: bool = False,
 ) -> int:
     """Runs the set that `folder`/supervisord.conf describes until it is told to stop.
 
@@ -37,6 +43,7 @@ def up(
 
     Args:
         ends_on_failure: also when supervisord has given up on one process of it.
+        opens: the live page in a browser, once all is ready.
 
     Raises:
         AddressInUse, BadSetting: before anything was started.
@@ -56,7 +63,7 @@ def up(
     logs = Logs(supervised.logs)
     supervisord = _start(config)
     try:
-        if (code := _until_ready(supervisord, supervised, logs, told)) is None:
+        if (code := _until_ready(supervisord, supervised, logs, told, opens=opens)) is None:
             code = _until_told(supervisord, supervised, logs, told, ends_on_failure=ends_on_failure)
     except CannotStart as error:
         _say(str(error))
@@ -91,7 +98,12 @@ def _start(config: Path) -> subprocess.Popen[bytes]:
 
 
 def _until_ready(
-    supervisord: subprocess.Popen[bytes], supervised: Supervised, logs: Logs, told: queue.SimpleQueue[int]
+    supervisord: subprocess.Popen[bytes],
+    supervised: Supervised,
+    logs: Logs,
+    told: queue.SimpleQueue[int],
+    *,
+    opens: bool,
 ) -> int | None:
     """Prints the address once every process is ready and returns None; an exit code if told to stop.
 
@@ -113,6 +125,8 @@ def _until_ready(
             urls = [addresses["url"] for addresses in ready.values() if "url" in addresses]
             print(f"Penstock is ready: {urls[0] if urls else 'without a gateway'}", flush=True)
             _say("Ctrl-C stops it")
+            if opens and urls:
+                open_page(urls[0], _say)
             return None
         if time.monotonic() > deadline:
             late = ", ".join(process.name for process in processes if process.name not in ready)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from broker.gap import Gap
@@ -101,10 +102,21 @@ class Cohort:
         """
         if self.lanes is None:
             return at
-        owed = [item for item in unsent if type(item) is Event and item.is_bare]
-        owed += self.lanes.pending()
-        oldest = min((e.seq for e in owed if e.epoch == at.epoch and e.seq > beyond), default=at.seq + 1)
+        owed = self._owed(self.lanes, unsent, beyond)
+        oldest = min((event.seq for event in owed if event.epoch == at.epoch), default=at.seq + 1)
         return Position(at.epoch, min(at.seq, oldest - 1))
+
+    def owed(self, unsent: Iterable[Item], beyond: int = 0) -> frozenset[str] | None:
+        """The topics of what they are owed from there on, where others have been sent meanwhile: lanes of
+        several rates are not at the same place. None: they are at the same.
+        """
+        if self.lanes is None or len(self.lanes.by_delivery) < 2:
+            return None
+        return frozenset(event.topic for event in self._owed(self.lanes, unsent, beyond))
+
+    def _owed(self, lanes: Lanes, unsent: Iterable[Item], beyond: int) -> Iterator[Event]:
+        taken = (item for item in unsent if type(item) is Event and item.is_bare)
+        return (event for event in chain(taken, lanes.pending()) if event.seq > beyond)
 
 
 def left_to_tell(items: Iterable[Item]) -> list[Item]:

@@ -199,7 +199,12 @@ class Connection(ABC):
         return bool(past and past.position.epoch == position.epoch and past.position.seq > position.seq)
 
     def fall_behind(
-        self, unsent: memoryview | None, position: Position, settled: Position, told: list[bytes]
+        self,
+        unsent: memoryview | None,
+        position: Position,
+        settled: Position,
+        owed: frozenset[str] | None,
+        told: list[bytes],
     ) -> None:
         """The socket took only a part of a flush; see Hub.leave for the others.
 
@@ -207,7 +212,7 @@ class Connection(ABC):
             unsent: the rest of the frame that it took a part of.
         """
         behind = self._work()
-        self._stand(behind, position, settled)
+        self._stand(behind, position, settled, owed)
         behind.told.extend(told)
         behind.unsent = unsent
         self.await_room()
@@ -232,7 +237,8 @@ class Connection(ABC):
                     written += sent
                 if sent < len(behind.unsent):
                     behind.unsent = behind.unsent[sent:]
-                    self._leave(behind)  # a flush must not write into the middle of a frame
+                    if self.cohort is not None:
+                        self._leave(behind)  # a flush must not write into the middle of a frame
                     self.await_room()
                     return
                 behind.unsent = None
@@ -303,7 +309,7 @@ class Connection(ABC):
             return b"" if behind.told else self._settle(behind, position)
         self._set_interest(behind, position, self.interest.without(command.pattern))
         self.hub.needs.release(command.pattern)
-        return self._say(protocol.ok(command.id))
+        return self._say(protocol.ok(command.id), position)
 
     def _catch_up(self, behind: Behind, past: Past) -> bytes | None:
         """The next page of what is due after the position; joins the flow where there is none."""
@@ -314,6 +320,8 @@ class Connection(ABC):
         if past.position.epoch != hub.epoch:
             start = Position(hub.epoch, hub.start)
             was = past.position
+            if behind.newest is not None:
+                was = min(was, behind.newest.position)  # what it owes of the old log is gone with it, too
             self._stand(behind, start, start)
             if was.epoch == 0:
                 return b""  # it came before any log was known
@@ -446,19 +454,28 @@ class Connection(ABC):
     def _leave(self, behind: Behind) -> Past:
         """Out of the flow, if it is in it."""
         if self.cohort is not None:
-            position, settled, told = self.hub.leave(self)
-            self._stand(behind, position, settled)
+            position, settled, owed, told = self.hub.leave(self)
+            self._stand(behind, position, settled, owed)
             behind.told.extend(told)
         assert behind.past
         return behind.past
 
-    def _stand(self, behind: Behind, position: Position, settled: Position) -> None:
+    def _stand(
+        self,
+        behind: Behind,
+        position: Position,
+        settled: Position,
+        owed: frozenset[str] | None = None,
+    ) -> None:
         """Out of the flow: everything due up to `position` was sent, and up to `settled` of what is not
-        wanted in full.
+        wanted in full; of what came between these only `owed` was not, None for all.
         """
         behind.past = Past(self.hub, self.interest, position)
-        behind.newest = Newest(self.hub, self.interest, settled) if self.interest.conflates else None
+        behind.newest = None
+        if self.interest.conflates:
+            behind.newest = Newest(self.hub, self.interest, settled, owed, position.seq)
 
     def _set_interest(self, behind: Behind, position: Position, wants: Wants) -> None:
         self.interest = self.hub.interest(wants)
+        self.form = self.form.of(self.interest)
         self._stand(behind, position, position)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 import msgspec
@@ -29,12 +29,15 @@ from gevent.socket import socket as gevent_socket
 from gateway import head as heads
 from gateway import opening
 from gateway.arrival import Arrival
+from gateway.handover import Handover
 from gateway.handshake import Handshake
 from gateway.head import Head
 from gateway.listener import BACKLOG, turn_away
 from gateway.lobby import Lobby, Waiting
 from gateway.opening import Opening, Preflight
 from gateway.plain import Handler
+from gateway.socketio.elsewhere import Elsewhere, maybe_elsewhere, unknown_session
+from gateway.socketio.requests import PATHS, Wanted
 from gateway.tally import Tally
 from gateway.upgrade import Refusal, Upgrade, examine, is_upgrade
 
@@ -84,6 +87,15 @@ class Streams(NamedTuple):
     subscriptions_max: int
 
 
+class Polls(Protocol):
+    """Who answers requests that may wait (see `SocketIO`)."""
+
+    def examine(self, head: Head) -> Wanted | Refusal | None: ...
+    def poll(
+        self, fd: int, wanted: Wanted, behind: bytes, *, stays: bool, done: Callable[[int, bytes], None]
+    ) -> None: ...
+
+
 class EdgeServer(WSGIServer):  # type: ignore[misc]
     """HTTP for `application`, and WebSockets for `adopt`."""
 
@@ -98,6 +110,8 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         admit: Admit,
         origins: Collection[str] = (),
         streams: Streams | None = None,
+        polls: Polls | None = None,
+        handover: Handover | None = None,
         deflates: bool = False,
         lobby: Lobby | None = None,
         head_s: float = 10.0,
@@ -110,6 +124,8 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             admit: why a sound request is refused, None if it is not.
             origins: foreign origins that are let in besides the host's own.
             streams: None: `application` answers their path, too.
+            polls: of Socket.IO clients; None: `application` answers them, too.
+            handover: to the gateway that has a Socket.IO session; None: all are looked for here.
             deflates: permessage-deflate is used with those who offer it.
             lobby: shared with other servers whose connections count together.
             head_s: how long the head of a request may take.
@@ -129,6 +145,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             environ={"SERVER_NAME": listener.getsockname()[0]},
         )
         self.adopt, self.admit, self.streams, self.deflates = adopt, admit, streams, deflates
+        self.polls, self.handover = polls, handover
         self.origins = frozenset(origin.lower() for origin in origins)
         self.lobby = lobby or Lobby()
         self.tally = Tally()
@@ -206,12 +223,21 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         return fd, address
 
     def do_handle(self, fd: int, address: Any) -> None:
+        if arrival := self._maybe_let_in(fd, address):
+            arrival.read()
+
+    def resume(self, fd: int, address: Any, data: bytes) -> None:
+        """One of which another gateway has read that much, and whose session is here."""
+        if arrival := self._maybe_let_in(fd, address):
+            arrival.resume(data)
+
+    def _maybe_let_in(self, fd: int, address: Any) -> Arrival | None:
         if refusal := self.lobby.enter(address[0]):
             self._refuse(fd, address, refusal)
-            return
+            return None
         arrival = Arrival(self, fd, address)
         self._fresh.add(arrival, time.monotonic())
-        arrival.read()
+        return arrival
 
     def _shed(self, error: OSError) -> None:
         """No descriptor is left. With the spare one the next in the queue is told so, rather than to wait."""
@@ -249,6 +275,10 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         self.lobby.leave(address[0])
         if isinstance(found, Refusal):
             self._refuse(fd, address, found)
+        elif isinstance(found, Elsewhere):
+            self._pass_on(fd, address, head + rest, found)
+        elif isinstance(found, Wanted):
+            self._poll(fd, address, found, rest)
         elif isinstance(found, Preflight):
             _part(fd, _answer(HTTPStatus.NO_CONTENT, found.headers, b""))
         elif isinstance(found, Upgrade):
@@ -281,11 +311,17 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
 
     # What they want
 
-    def _examine(self, data: bytes, address: Any) -> Refusal | Upgrade | Opening | Preflight | Head:
+    def _examine(
+        self, data: bytes, address: Any
+    ) -> Refusal | Elsewhere | Wanted | Upgrade | Opening | Preflight | Head:
         head = heads.parse(data)
         if isinstance(head, Refusal):
             return head
+        if self.handover and (other := maybe_elsewhere(head, self.handover.gateway_id)):
+            return other
         get, streams = head.headers.get, self.streams
+        if self.polls and not is_upgrade(get) and (poll := self.polls.examine(head)):
+            return poll
         if is_upgrade(get):
             found = examine(
                 method=head.method,
@@ -295,7 +331,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
                 get=get,
                 peer=f"{address[0]}:{address[1]}",
                 origins=self.origins,
-                deflates=self.deflates,
+                deflates=self.deflates and head.path not in PATHS,
             )
             return found if isinstance(found, Refusal) else self.admit(found) or found
         if streams and head.path == opening.PATH:
@@ -310,6 +346,29 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             )
             return streams.admit() or wanted if isinstance(wanted, Opening) else wanted
         return head
+
+    def _pass_on(self, fd: int, address: Any, data: bytes, found: Elsewhere) -> None:
+        assert self.handover is not None
+        if found.owner is None or not self.handover.pass_on(found.owner, fd, address, data):
+            self._refuse(fd, address, unknown_session(found.head, self.origins))
+
+    def lose_session(self, fd: int, address: Any, data: bytes) -> None:
+        """A request that should have been passed on, and could not; `data` begins with its head."""
+        head = heads.parse(data[: heads.end_of_head(data)])
+        refusal = head if isinstance(head, Refusal) else unknown_session(head, self.origins)
+        self._refuse(fd, address, refusal)
+
+    def _poll(self, fd: int, address: Any, wanted: Wanted, behind: bytes) -> None:
+        assert self.polls is not None
+
+        def done(fd: int, behind: bytes) -> None:
+            if self.started:
+                self._keep(Arrival(self, fd, address), behind)
+            else:
+                _part(fd)
+
+        stays = wanted.stays and not self.is_leaving
+        self.polls.poll(fd, wanted, behind, stays=stays, done=done)
 
     def _serve(self, fd: int, address: Any, head: Head, rest: bytes) -> None:
         """One request for the application; the connection then arrives anew, or ends."""
@@ -343,7 +402,9 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
 
     def _refuse(self, fd: int, address: Any, refusal: Refusal) -> None:
         self.note(refusal.code, f"peer={address} why={refusal.message!r}")
-        body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
+        body = refusal.body
+        if body is None:
+            body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refusal.headers}
         _part(fd, _answer(refusal.status, headers, body))
 

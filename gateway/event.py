@@ -18,7 +18,7 @@ class Event:
 
     __slots__ = (
         "_bare", "content", "drops", "epoch", "is_bare", "native", "nth", "payload", "prev", "raw", "seq",
-        "sse", "time_us", "topic", "unlogged",
+        "socketio", "sse", "time_us", "topic", "unlogged",
     )  # fmt: skip
 
     def __init__(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
@@ -34,6 +34,7 @@ class Event:
         self.native: bytes | None = None
         self.raw: bytes | None = None
         self.sse: bytes | None = None
+        self.socketio: bytes | None = None
 
     def bare(self) -> Event:
         """The same for those who get only some of a topic: without `prev`, for no hole shows by it, and
@@ -42,7 +43,7 @@ class Event:
         if (bare := self._bare) is None:
             bare = self._bare = copy(self)
             bare.is_bare = True
-            bare.native = bare.sse = None
+            bare.native = bare.sse = bare.socketio = None
         return bare
 
     def __repr__(self) -> str:

@@ -21,6 +21,7 @@ from broker.wire import Content, Position, Record
 from gateway.deflate import deflated_frame
 from gateway.event import Event, Item, Notice
 from gateway.frames import binary_frame, text_frame
+from gateway.interest import Interest
 from gateway.records import Records
 
 MAX_JSON_DEPTH = 64
@@ -40,13 +41,17 @@ def native(event: Event) -> bytes:
     One for those who get only some of the topic is without `prev`.
     """
     if (done := event.native) is None:
-        seconds, micros = divmod(event.time_us, 1_000_000)
-        prev = b"" if event.is_bare else b'"prev":%d,' % event.prev
-        done = event.native = b'{"topic":%b,"seq":%d,%b"nth":%d,"time":%d.%06d,%b}' % (
-            _quoted(event.topic), event.seq, prev, event.nth, seconds, micros,
-            _body(event.payload, event.content),
-        )  # fmt: skip
+        done = event.native = object_with(event, _body(event.payload, event.content))
     return done
+
+
+def object_with(event: Event, member: bytes) -> bytes:
+    """The same with another last member than `data`, `text` or `base64`."""
+    seconds, micros = divmod(event.time_us, 1_000_000)
+    prev = b"" if event.is_bare else b'"prev":%d,' % event.prev
+    return b'{"topic":%b,"seq":%d,%b"nth":%d,"time":%d.%06d,%b}' % (
+        _quoted(event.topic), event.seq, prev, event.nth, seconds, micros, member,
+    )  # fmt: skip
 
 
 def tagged(event: Event, subscription: int) -> bytes:
@@ -166,8 +171,13 @@ def _quoted(topic: str) -> bytes:
     return encode(topic)
 
 
+def is_binary(event: Event) -> bool:
+    """Its payload is no text: the native object has it in `base64`."""
+    return event.content == Content.BINARY or not _is_utf8(event.payload)
+
+
 def _is_text(event: Event) -> bool:
-    return event.content != Content.BINARY and _is_utf8(event.payload)
+    return not is_binary(event)
 
 
 def _is_utf8(payload: bytes) -> bool:
@@ -229,6 +239,11 @@ class Form:
         self.past = past or (lambda event, _: encode(event))
         self.told = told
         self.is_native, self.deflates = is_native, deflates
+        self.waits_to_be_asked = False  # its connections are behind between two polls, which is not slow
+
+    def of(self, interest: Interest) -> Form:
+        """The form for connections that have these subscriptions: of most forms the same for all."""
+        return self
 
     def objects(self, items: Iterable[Item]) -> list[bytes]:
         """One for each; b"" for what this form does not tell."""

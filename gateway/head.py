@@ -35,6 +35,14 @@ class Head(NamedTuple):
         return unquote(path, "latin-1") if "%" in path else path
 
     @property
+    def stays(self) -> bool:
+        """The connection may bear another request."""
+        wishes = {wish.strip() for wish in (self.headers.get("connection") or "").lower().split(",")}
+        # HTTP/1.0 has no chunks, so an answer of unknown length must end with its connection; and who
+        # speaks it needs no more than one.
+        return self.version != "HTTP/1.0" and "close" not in wishes
+
+    @property
     def query(self) -> str:
         return self.target.partition("?")[2]
 

@@ -318,16 +318,16 @@ class Hub:
 
     def _drop_behind(self, connection: Connection, items: list[Item], parts: _Parts, sent: int) -> None:
         """Its socket took only so many bytes: it leaves with the rest of one frame."""
-        self.counts["slow"] += 1
-        done, unsent = parts.after(sent)
-        position = self.position if done >= len(items) else position_after(self._before, items[:done])
         cohort = connection.cohort
         assert cohort
+        self.counts["slow"] += not cohort.form.waits_to_be_asked
+        done, unsent = parts.after(sent)
+        position = self.position if done >= len(items) else position_after(self._before, items[:done])
         left = [*items[done:], *cohort.pending]
         told = connection.form.objects(left_to_tell(left))
-        settled = cohort.settled(position, left)
+        settled, owed = cohort.settled(position, left), cohort.owed(left)
         self._take_out(connection, cohort)
-        connection.fall_behind(unsent, position, settled, told)
+        connection.fall_behind(unsent, position, settled, owed, told)
 
     def after_flush(self, call: Callable[[], None]) -> None:
         """Call once, after the next flush that moves the members' position."""
@@ -393,10 +393,12 @@ class Hub:
             elif wished is not None:
                 self._keep(cohort.lane(wished), event)
 
-    def leave(self, connection: Connection) -> tuple[Position, Position, list[bytes]]:
+    def leave(
+        self, connection: Connection
+    ) -> tuple[Position, Position, frozenset[str] | None, list[bytes]]:
         """Out of the live flow. The position up to which everything due was sent to it, that before
-        which nothing is owed of what it does not want in full, and what was offered that will not show
-        from there.
+        which nothing is owed of what it does not want in full, the topics of what is (see Cohort.owed), and
+        what was offered that will not show from there.
         """
         cohort = connection.cohort
         assert cohort is not None
@@ -405,10 +407,10 @@ class Hub:
         unsent = [*(cohort.flushing or ()), *cohort.pending] if is_waiting else cohort.pending
         position = self._before if is_waiting else self.position
         beyond = cohort.lanes.newcomers.get(connection, 0) if cohort.lanes else 0
-        settled = cohort.settled(position, unsent, beyond)
+        settled, owed = cohort.settled(position, unsent, beyond), cohort.owed(unsent, beyond)
         told = connection.form.objects(left_to_tell(unsent))
         self._take_out(connection, cohort)
-        return position, settled, told
+        return position, settled, owed, told
 
     def _take_out(self, connection: Connection, cohort: Cohort) -> None:
         connection.cohort = None

@@ -78,6 +78,11 @@ class Waiting(Generic[T]):
             found.append(thing)
         return found
 
+    @property
+    def next_s(self) -> float | None:
+        """When the first of them will be late; None for nobody."""
+        return next(iter(self._since_s.values())) + self._limit_s if self._since_s else None
+
     def all(self) -> list[T]:
         return list(self._since_s)
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from broker.errors import BadPattern, BadPosition
 from broker.topics import Pattern, is_system, pattern
 from broker.wire import Position
+from gateway import protocol
 from gateway.delivery import BadDelivery, in_query
 from gateway.protocol import Subscribe
 from gateway.upgrade import Get, Refusal, is_welcome
@@ -80,6 +81,14 @@ def examine(
     except _Refused as refused:
         return Refusal(refused.status, refused.code, str(refused), shared)
     return Opening(wanted, shared)
+
+
+def wanted(query: str, history_max: int, subscriptions_max: int) -> Subscribe | protocol.Refusal:
+    """What such a query asks for, elsewhere than here."""
+    try:
+        return _wanted(query, None, history_max, subscriptions_max)
+    except _Refused as refused:
+        return protocol.Refusal(None, refused.code, str(refused))
 
 
 class _Refused(Exception):

@@ -210,7 +210,19 @@ class Newest(Reading):
     whatever is due, however far behind it is. What changed again beyond `upto` comes in the flow.
     """
 
-    __slots__ = ()
+    __slots__ = ("_owed", "_upto")
+
+    def __init__(
+        self,
+        hub: Hub,
+        interest: Interest,
+        position: Position,
+        owed: frozenset[str] | None = None,
+        upto: int = 0,
+    ) -> None:
+        """`owed`: the topics that the reader lacks of what came up to seq `upto`; None for all."""
+        super().__init__(hub, interest, position)
+        self._owed, self._upto = owed, upto
 
     def read(self, upto: int, wake: Callable[[], None]) -> Found | None:
         if self.position.seq >= upto:
@@ -238,7 +250,11 @@ class Newest(Reading):
         return found
 
     def _is_wanted(self, item: Event | Gap) -> bool:
-        return isinstance(item, Gap) or self.interest.delivery(item.topic) not in (None, ALL)
+        if isinstance(item, Gap):
+            return True
+        if self._owed is not None and item.seq <= self._upto and item.topic not in self._owed:
+            return False
+        return self.interest.delivery(item.topic) not in (None, ALL)
 
     def _bare(self, item: Event | Gap) -> Event | Gap:
         return item if isinstance(item, Gap) else item.bare()

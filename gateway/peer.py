@@ -24,7 +24,7 @@ class Peer(Wired):
 
     __slots__ = ("_has_beat", "_inbound", "_max_bytes", "_messages", "_rest")
 
-    def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel, max_bytes: int) -> None:
+    def __init__(self, hub: Hub, form: Form, fd: int | None, wheel: Wheel, max_bytes: int) -> None:
         super().__init__(hub, form, fd, wheel)
         self._has_beat = False
         self._inbound: Inbound | None = None
@@ -82,11 +82,8 @@ class Peer(Wired):
         self._messages = 0
         if self._has_beat:
             self._beat()
-        if self._inbound is not None:
-            self._inbound.looks += 1
-            if self._inbound.looks > deadlines.frame:
-                self.close(frames.POLICY, "a message took too long to come")
-                return
+        if self._is_message_late():
+            return
         if self._quiet == deadlines.ping:
             self.interpose(PING)
         elif self._quiet >= deadlines.ping + deadlines.pong and (not self.has_unread or self.is_unheard):
@@ -97,6 +94,16 @@ class Peer(Wired):
                 return
             self.hub.counts["unheard"] += 1
             self.close(frames.GOING_AWAY, "no pong came")
+
+    def _is_message_late(self) -> bool:
+        """One look more at a message that is under way; if it takes too long, that is the end."""
+        if self._inbound is None:
+            return False
+        self._inbound.looks += 1
+        if self._inbound.looks <= self._wheel.deadlines.frame:
+            return False
+        self.close(frames.POLICY, "a message took too long to come")
+        return True
 
     def take(self, data: bytes) -> None:
         self._hear(data)
@@ -123,12 +130,8 @@ class Peer(Wired):
         for message in now:
             if self.has_ended:
                 return
-            if isinstance(message, Text):
-                if self.form.is_native:
-                    self.receive(message.text)
-            elif isinstance(message, Binary):
-                if self.form.is_native:
-                    self.command(Refusal(None, "bad_request", "want text, not binary"))
+            if isinstance(message, Text | Binary):
+                self.hear(message)
             elif isinstance(message, Ping):
                 self.interpose(frames.pong_frame(message.data))
             elif isinstance(message, Pong):
@@ -141,6 +144,15 @@ class Peer(Wired):
             self.hub.later(self._go_on_later)
         else:
             self.pump()  # reads on
+
+    def hear(self, message: Text | Binary) -> None:
+        """A message of the client."""
+        if not self.form.is_native:
+            return
+        if isinstance(message, Text):
+            self.receive(message.text)
+        else:
+            self.command(Refusal(None, "bad_request", "want text, not binary"))
 
     def _go_on_later(self) -> None:
         try:

@@ -119,10 +119,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         self.headers = head.headers
         length = self.headers.get("content-length")
         self.content_length = None if length is None else int(length)
-        wishes = {wish.strip() for wish in (self.headers.get("connection") or "").lower().split(",")}
-        # HTTP/1.0 has no chunks, so an answer of unknown length must end with its connection; and who
-        # speaks it needs no more than one.
-        self.close_connection = head.version == "HTTP/1.0" or "close" in wishes
+        self.close_connection = not head.stays
         return True
 
     def finalize_headers(self) -> None:

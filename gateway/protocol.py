@@ -136,13 +136,25 @@ def _command(line: str, history_max: int) -> Command:
         if type(fields["beat"]) is not bool:
             return Refusal(number, "bad_request", "beat: want true or false")
         return Beat(number, fields["beat"])
+    if verb == "publish":
+        return _read_publish(number, fields, line)
+    return command(verb, number, fields, history_max)
+
+
+def command(verb: str, number: int, fields: dict[str, Any], history_max: int) -> Command:
+    """A subscribe or an unsubscribe, of fields that it may have."""
     try:
-        if verb == "publish":
-            return _publish(number, fields, line)
         wanted = _pattern(verb, fields[verb])
         if verb == "unsubscribe":
             return Unsubscribe(number, wanted)
         return _subscribe(number, wanted, fields, history_max)
+    except _Refused as refused:
+        return Refusal(number, refused.code, refused.message)
+
+
+def publish(number: int, topic: Any, payload: Payload, key: Any, follows: Any = None) -> Command:
+    try:
+        return _publish(number, topic, payload, key, follows)
     except _Refused as refused:
         return Refusal(number, refused.code, refused.message)
 
@@ -185,19 +197,31 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
     return Subscribe(number, frozenset({wanted}), history or 0, position, wished)
 
 
-def _publish(number: int, fields: dict[str, Any], line: str) -> Publish:
-    topic, key, follows = fields["publish"], fields.get("key"), fields.get("follows")
+def _read_publish(number: int, fields: dict[str, Any], line: str) -> Command:
+    try:
+        # First what is wrong with the topic.
+        _check_topic(topic := fields["publish"])
+        return _publish(number, topic, _payload(fields, line), fields.get("key"), fields.get("follows"))
+    except _Refused as refused:
+        return Refusal(number, refused.code, refused.message)
+
+
+def _publish(number: int, topic: Any, payload: Payload, key: Any, follows: Any) -> Publish:
+    _check_topic(topic)
+    if key is not None and not (isinstance(key, str) and is_key(key)):
+        raise _Refused("bad_request", f"key: {KEY_RULE}")
+    if follows is not None and (type(follows) is not int or not 0 <= follows < MAX_ID):
+        raise _Refused("bad_request", "follows: want the id of the publish before it")
+    return Publish(number, Draft(topic, [payload], key), follows)
+
+
+def _check_topic(topic: Any) -> None:
     if not isinstance(topic, str):
         raise _Refused("bad_topic", "publish: want a topic as a string")
     try:
         check_topic(topic)
     except BadTopic as error:
         raise _Refused("bad_topic", str(error)) from None
-    if key is not None and not (isinstance(key, str) and is_key(key)):
-        raise _Refused("bad_request", f"key: {KEY_RULE}")
-    if follows is not None and (type(follows) is not int or not 0 <= follows < MAX_ID):
-        raise _Refused("bad_request", "follows: want the id of the publish before it")
-    return Publish(number, Draft(topic, [_payload(fields, line)], key), follows)
 
 
 def _payload(fields: dict[str, Any], line: str) -> Payload:

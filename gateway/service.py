@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import resource
 import secrets
@@ -28,8 +29,10 @@ from gateway.drain import RETURN_WITHIN_S, Drain
 from gateway.edge import EdgeServer, Streams
 from gateway.feed import Feed
 from gateway.forms import NATIVE, RAW, native_deflated, raw_deflated
+from gateway.handover import Handover, folders
 from gateway.http import Api, secured
 from gateway.hub import Hub
+from gateway.kept import Kept
 from gateway.later import Later
 from gateway.links import TIMEOUT_S, ControlLink
 from gateway.listener import listen
@@ -43,6 +46,15 @@ from gateway.protocol import Subscribe
 from gateway.publishing import Draft, Outcome, Publisher
 from gateway.ring import Ring
 from gateway.settings import GatewaySettings
+from gateway.socketio import requests as socketio
+from gateway.socketio.clients import Clients
+from gateway.socketio.engine import Over
+from gateway.socketio.engine_client import EngineClient
+from gateway.socketio.feed_client import FeedClient
+from gateway.socketio.feeds import Feeds
+from gateway.socketio.http import SocketIO
+from gateway.socketio.limits import Limits
+from gateway.socketio.urls import maybe_opening
 from gateway.stream import Stream
 from gateway.upgrade import Refusal, Upgrade
 from gateway.wheel import Wheel
@@ -50,7 +62,8 @@ from gateway.wired import TCP_NOTSENT_LOWAT
 
 log = logging.getLogger(__name__)
 
-LIMITS = ("too_many_connections", "too_many_arrivals", "request_timeout", "no_descriptor")  # of the edge
+# What the edge refuses for.
+LIMITS = ("too_many_connections", "too_many_arrivals", "request_timeout", "no_descriptor", "unknown_session")
 DESCRIPTORS_KEPT = 64
 RETRY_S = 5  # when whoever found no place may ask again
 EXPIRE_S = 1.0  # between two looks at what was kept for others
@@ -111,6 +124,14 @@ class Gateway:
             },
             linger_s=settings.linger_s,
         )
+        self._wheel = Wheel(
+            stall_s=settings.stall_s,
+            ping_interval_s=settings.ping_interval_s,
+            ping_timeout_s=settings.ping_timeout_s,
+            frame_s=settings.frame_s,
+            messages_per_s=settings.messages_per_s,
+        )
+        self._turning = loop.timer(self._wheel.tick_s, self._wheel.tick_s)
         self.feed.hub = self.hub
         self.feed.upstream = self.hub.needs.upstream = Upstream(self.hub, self.feed)
         api = Api(
@@ -122,7 +143,28 @@ class Gateway:
             publish_max_bytes=settings.publish_max_bytes,
             origins=settings.origins,
         )
-        application = secured(pages(api))
+        self._feeds = Feeds(Kept(link.ask), lambda pid: self._handover.tell_all(pid.encode()))
+        self._clients = Clients(
+            self.hub,
+            self._wheel,
+            self._make_client,
+            gateway_id=settings.gateway_id,
+            limits=Limits(
+                settings.ping_interval_s,
+                settings.ping_timeout_s,
+                settings.message_max_bytes,
+                settings.messages_per_s,
+            ),
+            later=later,
+            forgotten=self._forget_client,
+        )
+        self._socketio = SocketIO(
+            self._clients,
+            admit=self._refuse_more,
+            greet=lambda client: self._drain.greet(client),
+            origins=settings.origins,
+        )
+        application = self._socketio.over(secured(pages(api)))
         streams = Streams(
             self._adopt_stream, self._refuse_more, settings.history_max, settings.subscriptions_max
         )
@@ -133,6 +175,14 @@ class Gateway:
         self._native = NATIVE, native_deflated(settings.deflate_min_bytes)
         self._raw = RAW, raw_deflated(settings.deflate_min_bytes)
         self._servers: list[EdgeServer] = []
+        self._handover = Handover(
+            settings.gateway_id,
+            folders(settings.handover_dir, listeners[0].getsockname()[1], os.environ),
+            resume=lambda *found: self._servers[0].resume(*found),
+            on_lost=lambda *found: self._servers[0].lose_session(*found),
+            note=lambda *found: self._servers[0].note(*found),
+            on_told=lambda pid: self._feeds.part(pid.decode(errors="replace")),
+        )
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
@@ -145,19 +195,13 @@ class Gateway:
                     admit=self._admit,
                     origins=settings.origins,
                     streams=streams,
+                    polls=self._socketio,
+                    handover=self._handover,
                     deflates=settings.deflate_min_bytes > 0,
                     lobby=self._lobby,
                     head_s=settings.head_s,
                 )
             )
-        self._wheel = Wheel(
-            stall_s=settings.stall_s,
-            ping_interval_s=settings.ping_interval_s,
-            ping_timeout_s=settings.ping_timeout_s,
-            frame_s=settings.frame_s,
-            messages_per_s=settings.messages_per_s,
-        )
-        self._turning = loop.timer(self._wheel.tick_s, self._wheel.tick_s)
         self._lag = LoopLag()
         self._admin = Admin(admin, counters=self._counters, is_draining=self._is_draining, lag=self._lag)
         self._drain = Drain(self._servers, self.hub, self._wheel, settings.drain_s)
@@ -172,6 +216,7 @@ class Gateway:
         self._expiring.start(self._expire)
         self._publishing.start(self._publisher.tick)
         self._admin.start()
+        self._handover.start()
         for server in self._servers:
             server.start()
         # A relay that fails takes the process with it: supervision starts it anew, clients come back.
@@ -181,6 +226,7 @@ class Gateway:
         """Wait for the end; the exit status."""
         self._stopping.wait()
         gevent.wait([gevent.spawn(self._drain.run), self._hurrying], self.settings.drain_s, count=1)
+        self._handover.close()
         self._admin.stop()
         for server in self._servers:
             server.stop()
@@ -193,6 +239,7 @@ class Gateway:
         self._stopping.set()
 
     def _expire(self) -> None:
+        self._feeds.look(self.hub.epoch)
         self._log.expire()
         for code, count, case in self._publisher.tally.take():
             log.info("not published code=%s count=%d %s", code, count, case)
@@ -225,8 +272,11 @@ class Gateway:
         """Why this may not become a WebSocket, None if it may."""
         if upgrade.path == "/ws":
             return self._refuse_more()
+        if upgrade.path in socketio.PATHS:
+            return self._socketio.admit(upgrade)
         if not upgrade.path.startswith(raw.PATH):
-            return Refusal(HTTPStatus.NOT_FOUND, "not_found", "WebSockets are at /ws and /raw/<topic>")
+            message = "WebSockets are at /ws, /raw/<topic> and /socket.io/"
+            return Refusal(HTTPStatus.NOT_FOUND, "not_found", message)
         found = raw.wanted(upgrade.path, upgrade.query, self.settings.history_max)
         return found if isinstance(found, Refusal) else self._refuse_more()
 
@@ -239,6 +289,9 @@ class Gateway:
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", message, headers)
 
     def _adopt(self, fd: int, upgrade: Upgrade, head: bytes, early: bytes) -> None:
+        if upgrade.path in socketio.PATHS:
+            self._socketio.adopt(fd, upgrade, head, early)
+            return
         is_native = upgrade.path == "/ws"
         form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
         peer = Peer(self.hub, form, fd, self._wheel, self.settings.message_max_bytes)
@@ -248,6 +301,15 @@ class Gateway:
             assert isinstance(found, Subscribe)  # it was let in
             peer.command(found)
         self._drain.greet(peer)
+
+    def _make_client(self, clients: Clients, sid: str, fd: int | None, query: str) -> FeedClient:
+        form = clients.form_of(self.hub.interest(frozenset()), Over.POLLING if fd is None else Over.WEBSOCKET)
+        opening = maybe_opening(query, self.settings.history_max, self.settings.subscriptions_max)
+        return FeedClient(clients, self._feeds, form, sid, fd, opening)
+
+    def _forget_client(self, client: EngineClient) -> None:
+        assert isinstance(client, FeedClient)
+        self._feeds.forget(client)
 
     def _adopt_stream(self, fd: int, opening: Opening) -> None:
         # Were this gateway killed, its streams would come back spread over so long, too.
@@ -278,6 +340,7 @@ class Gateway:
             "arrivals": self._lobby.count,
             "refused_total": {**dict.fromkeys(LIMITS, 0), **refused},
             "published_total": {**dict.fromkeys(publishing.OUTCOMES, 0), **self._publisher.tally.counts},
+            **{f"{name}_total": value for name, value in self._handover.counts.items()},
             "broker_heard": float(not hub.is_stale),
             "position_seq": hub.flushed,
             "ring_events": len(hub.ring),

@@ -18,10 +18,14 @@ ADMIN_PORTS = 9101
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     number: Annotated[int, Meta(ge=0, le=899)] = 0  # of this gateway among those of the host
+    # Begins the ids of this host's gateways, where gateways of several hosts are behind one address.
+    host_id: Annotated[str, Meta(pattern=r"^[a-z0-9]{0,8}\Z")] = ""
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8000  # shared by all gateways of the host; 0: the kernel picks
     own_port: Port | None = None  # this one's alone, on loopback; None: 8101 + number
     admin_port: Port | None = None  # health and metrics, on loopback; None: 9101 + number
+    # Sockets of this host's gateways, for their eyes only; "": in a folder for this user and port.
+    handover_dir: str = ""
     feed: Address = "tcp://127.0.0.1:5556"
     control: Address = "tcp://127.0.0.1:5557"
     origins: tuple[str, ...] = ()  # let in besides the host's own: "https://example.org"
@@ -66,6 +70,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 raise BadSetting(f"{source}: {error}") from error
             if is_system(text):
                 raise BadSetting(f"{source}: {text!r}: nobody publishes to the system's own topics")
+
+    @property
+    def gateway_id(self) -> str:
+        """Of no other gateway of the set; sessions of Socket.IO are known by it."""
+        return f"{self.host_id}{self.number:02d}"
 
     @property
     def effective_own_port(self) -> int:

@@ -40,6 +40,7 @@ class Refusal(NamedTuple):
     code: str  # for programs
     message: str  # for people
     headers: Mapping[str, str] = {}
+    body: bytes | None = None  # None: code and message as JSON
 
 
 def is_upgrade(get: Get) -> bool:

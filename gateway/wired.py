@@ -43,16 +43,23 @@ class Wired(Connection):
 
     __slots__ = ("_deadline", "_fd", "_gauge", "_pause", "_quiet", "_watcher", "_wheel")
 
-    def __init__(self, hub: Hub, form: Form, fd: int, wheel: Wheel) -> None:
+    def __init__(self, hub: Hub, form: Form, fd: int | None, wheel: Wheel) -> None:
+        """`fd`: None for one that gets its socket later, by `attach`."""
         super().__init__(hub, form)
-        self._fd = fd
+        self._fd = -1
         self._wheel = wheel
         self._gauge: Gauge | None = None  # once it gets newest values
         self._pause: Any = None  # a timer, while it gets none
         self._quiet = 0  # looks in a row that found nothing come
-        wheel.add(fd, self)
         self._deadline: Any = None  # a timer, once we have ended and wait for the peer to
-        self._watcher: Any = get_hub().loop.io(fd, READ)
+        self._watcher: Any = None
+        if fd is not None:
+            self.attach(fd)
+
+    def attach(self, fd: int) -> None:
+        self._fd = fd
+        self._wheel.add(fd, self)
+        self._watcher = get_hub().loop.io(fd, READ)
         self._watcher.start(self._on_ready, pass_events=True)
 
     @abstractmethod
@@ -243,7 +250,8 @@ class Wired(Connection):
 
     @property
     def _watched(self) -> int:
-        return int(self._watcher.events) if self._watcher.active else 0
+        watcher = self._watcher
+        return int(watcher.events) if watcher is not None and watcher.active else 0
 
     def _watch(self, events: int) -> None:
         if self._fd < 0 or self._watched == events:
@@ -257,6 +265,10 @@ class Wired(Connection):
         if self._fd < 0:
             return
         self.hub.remove(self)
+        self._detach()
+
+    def _detach(self) -> None:
+        """Give up the socket."""
         self._wheel.discard(self._fd)
         self._end_pause()
         for watcher in (self._watcher, self._deadline):

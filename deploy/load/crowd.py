@@ -17,7 +17,7 @@ from deploy.load.browsers import AT_ONCE, Browsers, Connect, Done, quantile_ms
 from deploy.load.payload import ending, stamped
 from deploy.load.program import serve
 
-BEHIND_BYTES = 16  # that may follow the last event: the end of its message, a ping
+BEHIND_BYTES = 64  # that may follow the last event: the end of its message, an offset, a ping
 
 
 class Subscribe(Struct, tag=True):

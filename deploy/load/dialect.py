@@ -41,3 +41,14 @@ PENSTOCK = Dialect(
     subscribe=Step('{"subscribe":"{topic}","id":{id}}', '{"reply":{id},"ok"'),
     unsubscribe=Step('{"unsubscribe":"{topic}","id":{id}}', '{"reply":{id},"ok"'),
 )
+
+# The payloads of one topic alone.
+RAW = Dialect(request=upgrade("/raw/{topic}"), greeting=(Step("", "\r\n\r\n"),))
+
+# Socket.IO v5 over Engine.IO v4, ours and others'; 420 is an event that wants the acknowledgement 430.
+SOCKET_IO = Dialect(
+    request=upgrade("/socket.io/?EIO=4&transport=websocket"),
+    greeting=(Step("", '0{"sid"'), Step("40", '40{"sid"')),
+    subscribe=Step('420["subscribe","{topic}"]', "430["),
+    unsubscribe=Step('420["unsubscribe","{topic}"]', "430["),
+)

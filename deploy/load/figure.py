@@ -25,7 +25,7 @@ def number(value: float) -> str:
 def line(figures: Sequence[Figure]) -> str:
     """What was found of one server under one load."""
     first = figures[0]
-    return f"{first.bench:<8} {first.load:<26} {first.server:<16} " + ", ".join(map(_shown, figures))
+    return f"{first.bench:<8} {first.load:<26} {first.server:<17} " + ", ".join(map(_shown, figures))
 
 
 def _shown(figure: Figure) -> str:

@@ -22,9 +22,12 @@ Found = Sequence[Figure]  # of one server under one load
 def fanout(
     opening: Opening, topic: str, rates: Sequence[int], rounds: Rounds, clients: int = FANOUT_CLIENTS
 ) -> Iterator[Found]:
-    """All on one topic, at rising rates. After the first that is not sustained there is no other."""
+    """All on one topic, at rising rates. After the first that is not sustained there is no other. What was
+    delivered at most, at whichever of them, comes last.
+    """
     left = list(rates)
     may_fail = True  # once: something else may have held the machine
+    tried: list[Load] = []
     while left:
         with opening() as server, staged(server, topic, clients) as stage:
             while left:
@@ -34,16 +37,28 @@ def fanout(
                     if may_fail:
                         may_fail = False
                         break  # what is under way would be counted with the next
+                    tried.append(saturated.load)
                     for rate in left:
                         what = streamed(clients, rate)
                         yield [_figure("fanout", what, server, names.CPU, "µs", None, str(saturated))]
-                    return
+                    left.clear()
+                    break
                 may_fail = True
+                tried.append(load)
                 yield list(_figures("fanout", streamed(clients, left.pop(0)), server, load))
+    yield list(_most(names.most(clients), server, tried))
 
 
 def _cost(load: Load) -> float:
     return load.received.p99_ms if load.cpu_s is None else load.cpu_s
+
+
+def _most(what: str, server: Server, tried: Sequence[Load]) -> Iterator[Figure]:
+    delivered = max(load.delivered_per_s for load in tried)
+    yield _figure("most", what, server, names.DELIVERED, "a second", delivered)
+    if server.costs:
+        by_a_core = max(load.delivered_by_a_core for load in tried)
+        yield _figure("most", what, server, names.A_CORE, "a second", by_a_core)
 
 
 def latency(

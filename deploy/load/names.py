@@ -9,6 +9,7 @@ IDLE_CONNECTIONS = 10_000
 
 CPU, CPU_WITH_BROKER = "CPU a delivery", "CPU a delivery with the broker's"
 SHARE, DELIVERED, P50, P99 = "of a core", "delivered", "p50", "p99"
+A_CORE = "delivered by a core"
 A_SEND, INTERVAL = "deliveries a send", "between flushes"
 MEMORY, CPU_CONNECT, CPU_SUBSCRIBE = "memory each", "CPU a connect", "CPU a subscribe"
 CONFIRMED, CPU_EVENT = "confirmed", "CPU an event"
@@ -16,6 +17,10 @@ CONFIRMED, CPU_EVENT = "confirmed", "CPU an event"
 
 def streamed(clients: int, rate: int) -> str:
     return f"{clients:,} clients, {rate:,}/s"
+
+
+def most(clients: int) -> str:
+    return f"{clients:,} clients, at most"
 
 
 def idling(connections: int, *, own: bool = False) -> str:

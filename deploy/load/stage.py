@@ -59,6 +59,11 @@ class Load:
         return (self.asked - 1) * self.clients / self.published.took_s
 
     @property
+    def delivered_by_a_core(self) -> float:
+        """Deliveries for a second of CPU: what a core does in a second if it has nothing else to do."""
+        return self.received.mean * self.clients / self.cpu_s if self.cpu_s else 0.0
+
+    @property
     def is_whole(self) -> bool:
         """Whether every client got all of it, however late."""
         return self.received.complete == self.clients and not self.received.missed

@@ -21,7 +21,16 @@ from deploy.load.stage import Rounds
 from tests.bench.comparison import Run, compare, summary, table
 from tests.bench.confirmed import JETSTREAM, confirmed
 from tests.bench.ingest import ingest
-from tests.bench.ours import FLOOR, NAME, penstock, python_floor
+from tests.bench.ours import (
+    FLOOR,
+    NAME,
+    RAW_NAME,
+    SOCKET_IO_NAME,
+    penstock,
+    penstock_raw,
+    penstock_socket_io,
+    python_floor,
+)
 from tests.bench.peers import PEERS
 from tests.bench.peers.peer import LeftOut
 from tests.bench.replay import replay
@@ -30,6 +39,10 @@ from tests.bench.topics import topics
 
 TOPIC = "bench"
 BENCHES = ("fanout", "latency", "idle", "topics", "ingest", "confirmed", "replay")
+FORMS: dict[str, Opening] = {RAW_NAME: penstock_raw, SOCKET_IO_NAME: penstock_socket_io}
+# Of ours, with whom each is compared; and of which benches these are alone.
+OTHERS = {NAME: (FLOOR, *PEERS), SOCKET_IO_NAME: (RAW_NAME, "socket.io", "python-socketio")}
+ONLY = {FLOOR: ("fanout",), RAW_NAME: ("fanout",), SOCKET_IO_NAME: ("fanout", "idle")}
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
 # Seconds that a bench takes of a server where nothing else runs, in full and with --quick.
@@ -76,11 +89,13 @@ def finding(*, is_quick: bool) -> Finding:
 
 def is_of(bench: str, server: str) -> bool:
     """Whether the bench is for that server."""
+    if server in ONLY:
+        return bench in ONLY[server]
     if bench in ("ingest", "replay"):
         return server == NAME
     if bench == "confirmed":
         return server in (NAME, JETSTREAM)
-    return server in WITH_TOPICS if bench == "topics" else bench == "fanout" or server != FLOOR
+    return server in WITH_TOPICS if bench == "topics" else True
 
 
 def about(benches: Sequence[str], servers: Collection[str], *, is_quick: bool) -> str:
@@ -117,14 +132,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="Measure Penstock and others on this machine.")
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=BENCHES, help="these parts")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="these, or none")
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=list(FORMS), help="ours, or none")
     parser.add_argument("--quick", action="store_true", help="shorter: to see what a change did")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there as well")
     given = parser.parse_args(argv)
-    servers: dict[str, Opening] = {NAME: penstock, FLOOR: python_floor}
+    servers: dict[str, Opening] = {NAME: penstock}
+    servers |= {name: FORMS[name] for name in given.forms}
+    servers[FLOOR] = python_floor
     servers |= {name: PEERS[name] for name in given.peers}
     print(f"This takes {about(given.only, servers, is_quick=given.quick)}.", file=sys.stderr)
     figures, left_out = measure(given.only, servers, finding(is_quick=given.quick))
-    compared = list(compare(figures, TARGETS, left_out, own=NAME))
+    compared = [
+        each
+        for own, others in OTHERS.items()
+        for each in compare(figures, TARGETS, left_out, own=own, others=others)
+    ]
     print("\nOurs divided by theirs, and what is wanted of ours:\n")
     print("\n".join(table(compared)))
     print(f"\n{summary(compared)}")

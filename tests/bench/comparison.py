@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from deploy.load.figure import Figure, number
 from deploy.load.names import (
+    A_CORE,
     CONFIRMED,
     CPU,
     CPU_CONNECT,
@@ -21,6 +22,7 @@ from deploy.load.names import (
 # What is compared. Less is better, but for what is done in a second: a target says how it is meant.
 COMPARED = {
     "fanout": (CPU,),
+    "most": (A_CORE,),
     "topics": (CPU,),
     "latency": (P50, P99),
     "idle": (MEMORY, CPU_CONNECT),
@@ -35,6 +37,7 @@ class Target(Struct, frozen=True):
     against: str = ""  # the limit is of the ratio of ours to this one's; empty: of ours itself
     at_most: float | None = None
     at_least: float | None = None
+    of: str = "penstock"  # which of ours
 
     def is_held_by(self, value: float) -> bool:
         return (self.at_most is None or value <= self.at_most) and (
@@ -52,10 +55,11 @@ class Compared(Struct, frozen=True, kw_only=True):
     bench: str
     load: str
     name: str
+    of: str  # which of ours
     against: str
     value: float | None
     unit: str = ""
-    with_broker: float | None = None  # the ratio with the broker's CPU counted as ours
+    with_broker: float | None = None  # the ratio with the broker's CPU counted wherever there is one
     why: str = ""  # there is no value
     target: Target | None = None
     is_missed: bool = False
@@ -71,23 +75,29 @@ class Run(Struct, frozen=True):
 
 
 def compare(
-    figures: Iterable[Figure], targets: Collection[Target], left_out: Mapping[str, str], *, own: str
+    figures: Iterable[Figure],
+    targets: Collection[Target],
+    left_out: Mapping[str, str],
+    *,
+    own: str,
+    others: Collection[str],
 ) -> Iterator[Compared]:
-    """Each ratio that can be taken, and each target of what was measured.
+    """Each ratio of that one of ours to one of these others, and each target of what was measured of it.
 
     Where another server does not sustain a load, or is left out, there is no ratio and nothing is
     missed; where only ours does not, a target is.
     """
     found = {(each.bench, each.load, each.name, each.server): each for each in figures}
-    wanted = {(each.bench, each.load, each.name, each.against): each for each in targets}
-    servers = dict.fromkeys([*(server for *_, server in found if server != own), *left_out])
+    wanted = {(each.bench, each.load, each.name, each.against): each for each in targets if each.of == own}
+    measured = dict.fromkeys([*(server for *_, server in found), *left_out])
+    servers = [each for each in measured if each in others]
     ours = {(bench, load): each for (bench, load, _, server), each in found.items() if server == own}
     for (bench, load), any_of_ours in ours.items():
         for key, target in wanted.items():
             if key[:2] == (bench, load) and not target.against:
                 mine = found.get((*key[:3], own), any_of_ours)
                 is_missed = mine.value is None or not target.is_held_by(mine.value)
-                yield _compared(key, mine.value, mine.why, target, is_missed, unit=mine.unit)
+                yield _compared(own, key, mine.value, mine.why, target, is_missed, unit=mine.unit)
         for name in COMPARED.get(bench, ()):
             mine = found.get((bench, load, name, own), any_of_ours)
             both = found.get((bench, load, CPU_WITH_BROKER, own)) if name == CPU else None
@@ -98,17 +108,21 @@ def compare(
                     continue
                 if theirs is None or not theirs.value:
                     why = theirs.why if theirs else "left out"
-                    yield _compared(key, None, why, maybe_target)
+                    yield _compared(own, key, None, why, maybe_target)
                 elif mine.value is None:
-                    yield _compared(key, None, f"ours {mine.why}", maybe_target, maybe_target is not None)
+                    yield _compared(
+                        own, key, None, f"ours {mine.why}", maybe_target, maybe_target is not None
+                    )
                 else:
                     value = mine.value / theirs.value
                     is_missed = maybe_target is not None and not maybe_target.is_held_by(value)
-                    with_broker = both.value / theirs.value if both and both.value else None
-                    yield _compared(key, value, "", maybe_target, is_missed, with_broker=with_broker)
+                    them = found.get((bench, load, CPU_WITH_BROKER, server), theirs)
+                    with_broker = both.value / them.value if both and both.value and them.value else None
+                    yield _compared(own, key, value, "", maybe_target, is_missed, with_broker=with_broker)
 
 
 def _compared(
+    own: str,
     key: tuple[str, str, str, str],
     value: float | None,
     why: str,
@@ -123,6 +137,7 @@ def _compared(
         bench=bench,
         load=load,
         name=name,
+        of=own,
         against=against,
         value=value,
         unit=unit,
@@ -136,13 +151,13 @@ def _compared(
 def table(compared: Iterable[Compared]) -> Iterator[str]:
     """What belongs to one figure under one load, a line for each of the others."""
 
-    def place(each: Compared) -> tuple[str, str, str]:
-        return each.bench, each.load, each.name
+    def place(each: Compared) -> tuple[str, str, str, str]:
+        return each.bench, each.load, each.of, each.name
 
     rows = list(compared)
     for where in dict.fromkeys(map(place, rows)):
-        bench, load, name = where
-        yield f"{bench:<8} {load}: {name}"
+        bench, load, of, name = where
+        yield f"{bench:<8} {load}: {of}, {name}"
         yield from (f"{'':<9}{line(each)}" for each in rows if place(each) == where)
 
 

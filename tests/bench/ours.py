@@ -1,35 +1,56 @@
-"""Penstock itself as a bench loads it, and the floor below it."""
+"""Penstock itself as a bench loads it, spoken to in three ways, and the floor below it."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.load.dialect import PENSTOCK
+from deploy.load.dialect import PENSTOCK, RAW, SOCKET_IO, Dialect
 from deploy.load.program import program
 from deploy.load.server import Admin, Processes, Server
 from deploy.load.stream import Publish, Published
 from tests.bench import floor
 from tests.support import processes
 
-NAME, FLOOR = "penstock", "floor"
+NAME, RAW_NAME, SOCKET_IO_NAME, FLOOR = "penstock", "penstock-raw", "penstock-socketio", "floor"
+HEARTBEAT_S = 600  # as of the others: the crowd answers none
 
 
 @contextmanager
 def penstock(**settings: object) -> Iterator[Server]:
     """A broker with these settings, a gateway and a producer."""
+    with _serving(NAME, PENSTOCK, settings) as server:
+        yield server
+
+
+@contextmanager
+def penstock_raw() -> Iterator[Server]:
+    """The same, whose browsers take the payloads of `/raw/<topic>`."""
+    with _serving(RAW_NAME, RAW, {}) as server:
+        yield server
+
+
+@contextmanager
+def penstock_socket_io() -> Iterator[Server]:
+    """The same, whose browsers speak Socket.IO over WebSocket alone."""
+    with _serving(SOCKET_IO_NAME, SOCKET_IO, {}) as server:
+        yield server
+
+
+@contextmanager
+def _serving(name: str, dialect: Dialect, settings: Mapping[str, object]) -> Iterator[Server]:
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
         processes.broker(Path(folder), **settings) as broker,
-        processes.gateway(Path(folder), broker) as gateway,
+        processes.gateway(Path(folder), broker, ping_interval_s=HEARTBEAT_S) as gateway,
         program("deploy.load.stream", broker.address["push"]) as producer,
     ):
         yield Server(
-            name=NAME,
+            name=name,
             port=port(gateway.address["own"]),
-            dialect=PENSTOCK,
+            dialect=dialect,
             publish=lambda request: producer.ask(request, Published),
             costs=Processes((gateway.pid,)),
             before=Processes((broker.pid,)),

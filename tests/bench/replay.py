@@ -27,6 +27,7 @@ CLIENTS, RATE = 10, 1_000  # of the live topic
 FILL_AT_ONCE = 50_000  # a producer gives up on what is not taken for two seconds
 DEADLINE_S = 120.0
 
+
 class Measured(NamedTuple):
     rate: float  # events a second
     rate_bytes: float

@@ -23,12 +23,13 @@ def tables(run: Run) -> Iterator[str]:
     for title in dict.fromkeys(f"{each.bench}: {each.load}" for each in others):
         chosen = [each for each in others if f"{each.bench}: {each.load}" == title]
         yield from _table(title, ((each.server, each.name, each) for each in chosen))
-    ratios = [each for each in run.compared if each.against]
-    yield from _table(
-        "ours to theirs", ((f"{each.load}: {each.name}", each.against, each) for each in ratios)
-    )
-    wanted = [each for each in run.compared if not each.against]
-    yield from _table("ours", ((f"{each.load}: {each.name}", "found", each) for each in wanted))
+    for of in dict.fromkeys(each.of for each in run.compared):
+        ratios = [each for each in run.compared if each.of == of and each.against]
+        yield from _table(
+            f"{of} to others", ((f"{each.load}: {each.name}", each.against, each) for each in ratios)
+        )
+        wanted = [each for each in run.compared if each.of == of and not each.against]
+        yield from _table(of, ((f"{each.load}: {each.name}", "found", each) for each in wanted))
     for server, why in run.left_out.items():
         yield f"{server} was left out: {why}"
 

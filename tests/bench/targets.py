@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.load.names import (
+    A_CORE,
     CONFIRMED,
     CPU,
     CPU_CONNECT,
@@ -16,10 +17,12 @@ from deploy.load.names import (
     P50,
     P99,
     idling,
+    most,
     streamed,
 )
 from tests.bench import topics
 from tests.bench.comparison import Target
+from tests.bench.ours import RAW_NAME, SOCKET_IO_NAME
 
 TAKEN_IN, REPLAYED = "taken in", "replayed"
 P99_MEANWHILE = "p99 of a live topic meanwhile"
@@ -27,6 +30,7 @@ REPLAYED_EVENTS = 1_000_000
 
 _LATENCY = streamed(LATENCY_CLIENTS, LATENCY_RATE)
 _IDLE = idling(IDLE_CONNECTIONS)
+_MOST = most(FANOUT_CLIENTS)
 
 
 def _fanout(rate: int) -> str:
@@ -61,4 +65,13 @@ TARGETS = (
     Target("ingest", taken_in("memory"), TAKEN_IN, at_least=150_000),
     Target("confirmed", confirmed_at("process"), CONFIRMED, "nats", at_least=1),
     Target("replay", replayed(REPLAYED_EVENTS), REPLAYED, at_least=200_000),
+    # Beyond 2,000 a second it is the bytes: twice as many, in writes that are large.
+    *(
+        Target("fanout", _fanout(rate), CPU, RAW_NAME, at_most=1.2, of=SOCKET_IO_NAME)
+        for rate in FANOUT_RATES
+        if rate <= 2_000
+    ),
+    Target("most", _MOST, A_CORE, "socket.io", at_least=10, of=SOCKET_IO_NAME),
+    Target("most", _MOST, A_CORE, "python-socketio", at_least=30, of=SOCKET_IO_NAME),
+    Target("idle", _IDLE, MEMORY, at_most=1_800, of=SOCKET_IO_NAME),
 )

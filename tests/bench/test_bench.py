@@ -15,11 +15,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from deploy.load import loads
 from deploy.load.browsers import Connect, Done
 from deploy.load.errors import Failed
 from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
-from deploy.load.names import CONFIRMED, CPU, CPU_WITH_BROKER, MEMORY
+from deploy.load.names import CONFIRMED, CPU, CPU_WITH_BROKER, DELIVERED, MEMORY
 from deploy.load.payload import PAYLOAD_BYTES, ending, payload, spread, stamped
 from deploy.load.program import program
 from deploy.load.server import Processes
@@ -30,7 +31,7 @@ from tests.bench import __main__ as bench
 from tests.bench import topics
 from tests.bench.comparison import Run, Target, compare, summary, table
 from tests.bench.confirmed_producer import Confirm, Confirmed
-from tests.bench.ours import penstock, python_floor
+from tests.bench.ours import penstock, penstock_raw, penstock_socket_io, python_floor
 from tests.bench.peers.jetstream_producer import Occurrences
 from tests.bench.peers.peer import LeftOut
 from tests.bench.replay import OLD, TOPICS, measure, replay
@@ -58,8 +59,9 @@ def test_events_are_found_wherever_a_read_cuts_them(cut: int) -> None:
     assert first + then == [(1, 10), (2, 20)]
 
 
-def test_a_load_counts_a_delivery_for_each_event_and_client() -> None:
-    with penstock() as server, staged(server, "t", clients=3) as stage:
+@pytest.mark.parametrize("opening", [penstock, penstock_raw, penstock_socket_io])
+def test_a_load_counts_a_delivery_for_each_event_and_client(opening: Opening) -> None:
+    with opening() as server, staged(server, "t", clients=3) as stage:
         load = stage.load(50, rate=1_000)
     assert load.deliveries == 150
     assert load.is_whole
@@ -96,6 +98,23 @@ def test_a_load_notices_what_is_not_as_it_should_be(
             load = stage.load(3, rate=1_000)
     assert load.is_whole == (not found)
     assert found in load.maybe_why()
+
+
+@pytest.mark.parametrize(
+    ("lag_max_s", "sustained"),
+    [pytest.param(60.0, 2, id="sustained"), pytest.param(-60.0, 0, id="saturated")],
+)
+def test_what_is_delivered_at_most_is_told_at_last(
+    lag_max_s: float, sustained: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.load.stage.RATE_AT_LEAST", 0.0)  # the machine may be busy
+    monkeypatch.setattr("deploy.load.stage.LAG_MAX_S", lag_max_s)
+    *found, most = loads.fanout(python_floor, "t", [20, 40], Rounds(1, 0.5), clients=3)
+    delivered = [each.value or 0 for figures in found for each in figures if each.name == DELIVERED]
+    assert len(delivered) == sustained
+    assert {(each.bench, each.load) for each in most} == {("most", "3 clients, at most")}
+    at_most, by_a_core = (each.value or 0 for each in most)
+    assert by_a_core >= at_most >= max(delivered, default=1)
 
 
 def test_of_many_topics_each_client_must_get_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +196,7 @@ def figure(server: str, value: float | None, *, name: str = CPU, why: str = "") 
 
 
 FOUND = [figure("penstock", 5.0), figure("penstock", 6.0, name=CPU_WITH_BROKER)]
+OTHERS = ("nats", "other")
 AT_MOST_HALF = Target("fanout", "20/s", CPU, "nats", at_most=0.5)
 
 
@@ -203,9 +223,9 @@ AT_MOST_HALF = Target("fanout", "20/s", CPU, "nats", at_most=0.5)
 )
 def test_ours_is_set_beside_theirs(figures: list[Figure], told: str) -> None:
     left_out = {"nats": "not installed"} if told.endswith("left out") else {}
-    compared = list(compare(figures, [AT_MOST_HALF], left_out, own="penstock"))
+    compared = list(compare(figures, [AT_MOST_HALF], left_out, own="penstock", others=OTHERS))
     head, said = table(compared)
-    assert head.split() == ["fanout", "20/s:", *CPU.split()]
+    assert head.split() == ["fanout", "20/s:", "penstock,", *CPU.split()]
     assert " ".join(said.split()) == told
     assert ("1 MISSED" in summary(compared)) == told.endswith("MISSED")
 
@@ -222,7 +242,8 @@ def test_of_some_things_more_is_better(ours: float, told: str) -> None:
         return Figure(bench="confirmed", load="x", server=server, name=CONFIRMED, unit="", value=value)
 
     target = Target("confirmed", "x", CONFIRMED, "nats", at_least=1)
-    _, said = table(compare([rate("penstock", ours), rate("nats", 100.0)], [target], {}, own="penstock"))
+    figures = [rate("penstock", ours), rate("nats", 100.0)]
+    _, said = table(compare(figures, [target], {}, own="penstock", others=OTHERS))
     assert " ".join(said.split()) == told
 
 
@@ -237,15 +258,14 @@ def test_of_some_things_more_is_better(ours: float, told: str) -> None:
     ],
 )
 def test_ours_is_set_beside_what_is_wanted(target: Target, told: str) -> None:
-    _, said = table(compare(FOUND, [target], {}, own="penstock"))
+    _, said = table(compare(FOUND, [target], {}, own="penstock", others=OTHERS))
     assert " ".join(said.split()) == told
 
 
 def test_what_a_run_wrote_makes_the_tables_of_the_docs() -> None:
     figures = [*FOUND, figure("nats", None, why=SAID)]
-    compared = list(
-        compare(figures, [AT_MOST_HALF, Target("fanout", "20/s", CPU, at_most=4)], {}, own="penstock")
-    )
+    targets = [AT_MOST_HALF, Target("fanout", "20/s", CPU, at_most=4)]
+    compared = list(compare(figures, targets, {}, own="penstock", others=OTHERS))
     lines = list(tables(Run({"cores": "2"}, figures, compared, {"ws": "not installed"})))
     assert {
         "| 20/s | 5 µs | saturates at 100/s |",
@@ -255,9 +275,22 @@ def test_what_a_run_wrote_makes_the_tables_of_the_docs() -> None:
     } <= set(lines)
 
 
+def test_each_of_ours_has_targets_and_others_of_its_own() -> None:
+    figures = [figure("penstock", 5.0), figure("another", 9.0), figure("nats", 10.0)]
+    targets = [
+        Target("fanout", "20/s", CPU, "penstock", at_most=1.5, of="another"),
+        Target("fanout", "20/s", CPU, at_most=4),
+    ]
+    lines = list(table(compare(figures, targets, {}, own="another", others=["penstock"])))
+    assert [" ".join(each.split()) for each in lines] == [
+        f"fanout 20/s: another, {CPU}",
+        "to penstock 1.8 at most 1.5 MISSED",
+    ]
+
+
 def test_a_target_of_what_was_not_measured_is_not_spoken_of() -> None:
     elsewhere = Target("idle", "10,000 idle", CPU, at_most=1)
-    assert list(compare(FOUND, [elsewhere], {}, own="penstock")) == []
+    assert list(compare(FOUND, [elsewhere], {}, own="penstock", others=OTHERS)) == []
 
 
 def test_who_cannot_be_had_is_left_out_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

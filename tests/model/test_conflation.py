@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from broker.retention import Keep
 from broker.wire import Position
 from gateway.cohort import Cohort
 from gateway.event import Item
@@ -48,3 +49,32 @@ def test_the_model_finds_the_loss_if_the_position_passes_what_is_kept_back(
     machine = type("WithoutSettling", (ConflationMachine,), {"faults": frozenset()})  # to find it soon
     with pytest.raises(Loss):
         search(machine)
+
+
+def test_what_a_full_socket_was_owed_of_a_log_that_is_gone_is_told() -> None:
+    """Found by chance, once in some thousand runs."""
+    machine = ConflationMachine()
+    keep = Keep(events=1_000)
+    machine.begin(durability="process", keep=keep, ring_bytes=1_200, reverse=False, shuffle=0)
+    machine.publish(topics=["a", "a", "a"])
+    machine.reach_the_disk()
+    machine.read(client=0, room=0)
+    machine.busy(node=0)
+    machine.lose_power()
+    machine.teardown()
+
+
+def test_what_one_rate_was_sent_is_not_sent_again_for_what_another_is_owed() -> None:
+    """Found by chance as well."""
+    machine = ConflationMachine()
+    machine.begin(
+        durability="process", keep=Keep(events=1_000), ring_bytes=1_200, reverse=False, shuffle=0
+    )
+    machine.subscribe(client=0, pattern="a", history=0, delivery="latest")
+    machine.resume(client=0, gateway=1, room=200, talks=True)
+    machine.busy(node=1)
+    machine.subscribe(client=0, pattern="b/x", history=0, delivery="latest")
+    machine.publish(topics=["b/x", "b/x"])
+    machine.publish(topics=["a"])
+    machine.read(client=0, room=50)
+    machine.teardown()

@@ -13,8 +13,13 @@ import pytest
 import zmq
 
 from broker import control
+from broker import store as stores
 from broker.backup import backup
+from broker.chunk import Row
 from broker.control import Answer, ReplayPage, StatusPage, Submit
+from broker.errors import CannotCommit
+from broker.store import Change, Store
+from broker.tables import reading
 from broker.verify import verify
 from broker.wire import Position, pack_event
 from tests.support.log import ask, logged, status
@@ -171,6 +176,72 @@ def test_what_passes_through_a_small_disk_does_not_fill_it(tmp_path: Path, disk:
             wait_for(lambda: pass_events().trouble, what="the disk is full")
             (disk / FILLING).unlink()
             goes_on(str(number))
+
+
+@pytest.fixture
+def store(disk: Path) -> Iterator[Store]:
+    store = Store(disk / "log.db")
+    yield store
+    store.close()
+
+
+def keep(store: Store, first: int, size: int, until_full: bool = False) -> int:
+    """Commit a chunk, or as many as there is room for; which one comes next."""
+    while True:
+        try:
+            store.commit(Change(add=[Row.make(first, first, 0.0, b"", b"x" * size)]))
+        except CannotCommit as error:
+            assert "full" in str(error) and until_full
+            return first
+        first += 1
+        if not until_full:
+            return first
+
+
+@pytest.mark.parametrize("size", [2_000, 50_000, 250_000])
+@pytest.mark.parametrize("disk", [SMALL_KB], indirect=True)
+def test_whatever_fills_the_disk_when_it_goes_the_log_goes_on(disk: Path, store: Store, size: int) -> None:
+    """At once, and with the very room that there was; the write-ahead log could have taken more meanwhile."""
+    upto = 1
+    for number in range(6):
+        for _ in range(number * 100_000 // size):
+            upto = keep(store, upto, size)
+        fill(disk)
+        upto = keep(store, upto, size, until_full=True)
+        (disk / FILLING).unlink()
+        upto = keep(store, upto, size)
+    assert [row[0] for row in store.summaries()] == list(range(1, upto))
+
+
+@pytest.mark.parametrize("disk", [SMALL_KB], indirect=True)
+def test_who_reads_keeps_what_is_written_ahead_and_all_can_be_moved_afterwards(
+    disk: Path, store: Store
+) -> None:
+    upto = keep(store, 1, 1_000)
+    with reading(disk / "log.db"):
+        upto = keep(store, upto, 50_000, until_full=True)
+        # Another one has the very rest: what is there to grow by has been left.
+        fill(disk)
+        assert keep(store, upto, 50_000, until_full=True) == upto
+        (disk / FILLING).unlink()
+    for _ in range(20):
+        upto = keep(store, upto, 50_000)
+    assert store.faults() == []
+
+
+@pytest.mark.parametrize("disk", [SMALL_KB], indirect=True)
+def test_a_quota(disk: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk says that it has room, and takes nothing: within a second of when it does, all goes on."""
+    monkeypatch.setattr(stores, "SCARCE_BYTES", 0)  # no room is too little
+    monkeypatch.setattr(stores, "CHECKPOINT_BYTES", 100_000)
+    upto = 1
+    for _ in range(20):
+        upto = keep(store, upto, 50_000)
+    fill(disk)
+    upto = keep(store, upto, 50_000, until_full=True)
+    (disk / FILLING).unlink()
+
+    wait_for(lambda: keep(store, upto, 50_000, until_full=True) > upto, what="it goes on")
 
 
 def test_nowhere_to_say_anything(tmp_path: Path) -> None:

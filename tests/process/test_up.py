@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.supervised import Logs, Process, Supervised
@@ -70,6 +71,41 @@ def test_a_second_ctrl_c_does_not_wait_for_a_process_that_hangs(the_set: Deploye
     wait_for(lambda: "stopping" in up.stderr(), what="the first Ctrl-C noticed")
     assert up.stop(signal.SIGINT) == 130
     assert_nothing_left(processes, ports)
+
+
+def browser(the_set: Deployed, script: str) -> None:
+    """What `--open` finds for a browser, and nothing else."""
+    program = the_set.folder / "browser"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    # No screen and no terminal, so that no other one is tried.
+    the_set.env |= {"BROWSER": str(program), "DISPLAY": "", "WAYLAND_DISPLAY": "", "TERM": ""}
+
+
+def test_it_opens_the_page_once_it_is_ready_and_does_not_wait_for_the_browser(the_set: Deployed) -> None:
+    opened = the_set.folder / "opened"
+    browser(the_set, f'echo "$$ $1" > {opened}.new && mv {opened}.new {opened}; exec sleep 60')
+    up = ready(the_set, "--gateways", "1", "--no-demo", "--open")
+    wait_for(opened.is_file, what=lambda: f"a browser\n{up.stderr()}")
+    pid, url = opened.read_text().split()
+    try:
+        assert url == the_set.url
+        assert f"opening {url} in a browser" in up.stderr()
+        with urllib.request.urlopen(url, timeout=10) as page:
+            assert page.status == 200
+        assert up.stop() == 0
+        assert psutil.pid_exists(int(pid)), "it stays when the set has ended"
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_no_browser_is_told_and_the_set_goes_on(the_set: Deployed) -> None:
+    browser(the_set, "exit 1")
+    up = ready(the_set, "--gateways", "1", "--no-demo", "--open")
+    told = f"no browser could be opened: open {the_set.url} yourself"
+    wait_for(lambda: told in up.stderr(), what=lambda: f"{told}\n{up.stderr()}")
+    wait_for(the_set.all_run, what=the_set.said)
+    assert up.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: opened, looked at, never written to."""
+"""The pages in a real browser: opened, looked at, typed into; never written to."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ DRIVER = REPO / "tests" / "browser" / "driver.mjs"
 ANSWER_S = 30.0
 CLOSE_S = 10.0
 
+# What puppeteer calls them, by the names of their programs, which are those of Debian's packages.
+KINDS = {"chromium": "chrome", "firefox-esr": "firefox"}
+
 # Of what is drawn in a card, in words: two different drawings have different ones.
 _CARD = "[...document.querySelectorAll('.card')].find(({ dataset }) => dataset.topic === %s)"
 _SHOWN = "(part => part && !part.hidden ? part.textContent : null)"
@@ -33,9 +36,14 @@ class Page:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def open(self, url: str, scheme: str = "light") -> None:
-        """A new tab in place of the one before; `scheme`: light or dark."""
-        self._do("open", url=url, scheme=scheme)
+    def open(self, url: str, scheme: str = "light", before: str = "") -> None:
+        """A new tab in place of the one before.
+
+        Args:
+            scheme: light or dark; Firefox takes what it likes.
+            before: JavaScript that runs ahead of the page's own.
+        """
+        self._do("open", url=url, scheme=scheme, before=before)
 
     def evaluate(self, expression: str) -> Any:
         """What a JavaScript expression is in the page."""
@@ -47,6 +55,14 @@ class Page:
     def press(self, key: str) -> None:
         self._do("press", key=key)
 
+    def type(self, selector: str, text: str) -> None:
+        """Into a field, in place of what stands there."""
+        self._do("type", selector=selector, text=text)
+
+    def resize(self, width: int, height: int) -> None:
+        """The window, in CSS pixels; the next tab is as large as ever."""
+        self._do("resize", width=width, height=height)
+
     def screenshot(self, path: Path) -> None:
         """A PNG of what the window shows."""
         self._do("screenshot", path=str(path))
@@ -56,6 +72,11 @@ class Page:
         """Since `open`: what the console warned of, what was thrown, requests to elsewhere, refused ones."""
         found: dict[str, list[str]] = self._do("problems")
         return found
+
+    @property
+    def violations(self) -> list[str]:
+        """Rules of accessibility that are broken now, each with its place."""
+        return [str(each) for each in self._do("violations")]
 
     # What it shows
 
@@ -135,15 +156,15 @@ class Page:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Page]:
-    """A Chromium with its profile in `folder`, ended after the block."""
-    chromium = shutil.which("chromium")
-    assert chromium, "the page is tested in chromium, which is missing: `make chromium`"
-    # Chromium keeps caches and crash reports below HOME, whatever its profile is.
+def browser(folder: Path, kind: str = "chromium") -> Iterator[Page]:
+    """A browser with its profile in `folder`, ended after the block; `kind`: one of KINDS."""
+    program = shutil.which(kind)
+    assert program, f"the pages are tested in {kind}, which is missing: `make {kind}`"
+    # Both keep caches and crash reports below HOME, whatever their profile is.
     env = environment({"HOME": str(folder)})
     with (folder / "browser.err").open("w") as errors:
         process = subprocess.Popen(
-            ["node", str(DRIVER), chromium, str(folder / "profile")],
+            ["node", str(DRIVER), KINDS[kind], program, str(folder / "profile")],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -11,11 +11,3 @@ PLAIN = Dialect(
     subscribe=Step("+{topic}", "ok"),
     unsubscribe=Step("-{topic}", "ok"),
 )
-
-# Socket.IO v5 over Engine.IO v4; 420 is an event that wants the acknowledgement 430.
-SOCKET_IO = Dialect(
-    request=upgrade("/socket.io/?EIO=4&transport=websocket"),
-    greeting=(Step("", '0{"sid"'), Step("40", '40{"sid"')),
-    subscribe=Step('420["subscribe","{topic}"]', "430["),
-    unsubscribe=Step('420["unsubscribe","{topic}"]', "430["),
-)

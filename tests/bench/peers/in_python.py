@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.load.dialect import SOCKET_IO
 from deploy.load.server import Processes, Server
-from tests.bench.peers.dialects import PLAIN, SOCKET_IO
+from tests.bench.peers.dialects import PLAIN
 from tests.bench.peers.peer import HERE, LeftOut, producer, running
 from tests.support.ports import reserved_ports
 from tests.support.processes import REPO

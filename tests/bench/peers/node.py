@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.load.dialect import Dialect
+from deploy.load.dialect import SOCKET_IO, Dialect
 from deploy.load.server import Processes, Server
-from tests.bench.peers.dialects import PLAIN, SOCKET_IO
+from tests.bench.peers.dialects import PLAIN
 from tests.bench.peers.peer import HERE, LeftOut, command, producer, running
 from tests.support.ports import reserved_ports
 

@@ -28,6 +28,25 @@ def test_ports_follow_the_number(variables: dict[str, str], own: int, admin: int
     assert (settings.effective_own_port, settings.effective_admin_port) == (own, admin)
 
 
+@pytest.mark.parametrize(
+    ("variables", "gateway_id"),
+    [
+        pytest.param({}, "00", id="the first gateway"),
+        pytest.param({"number": "899"}, "899", id="the last"),
+        pytest.param({"number": "7", "host_id": "a"}, "a07", id="of a host"),
+        pytest.param({"host_id": "7"}, "700", id="a host that is a number"),
+    ],
+)
+def test_a_gateway_has_an_id(variables: dict[str, str], gateway_id: str) -> None:
+    assert loaded(**variables).gateway_id == gateway_id
+
+
+@pytest.mark.parametrize("host_id", ["A", "a-b", "abcdefghi", "a/b", "a\n"])
+def test_an_id_that_is_none_is_refused(host_id: str) -> None:
+    with pytest.raises(BadSetting, match="HOST_ID"):
+        loaded(host_id=host_id)
+
+
 def test_origins_are_a_list() -> None:
     assert loaded(origins='["https://a.example"]').origins == ("https://a.example",)
 

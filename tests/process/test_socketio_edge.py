@@ -1,0 +1,352 @@
+"""What Socket.IO clients send that is wrong, at a running gateway: they are told, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from tests.support.engineio import POLLING, Line, Polled, ask, hear, hear_end, socket
+from tests.support.processes import Broker, Gateway
+from tests.support.processes import broker as running_broker
+from tests.support.processes import gateway as running_gateway
+from tests.support.sending import numbered, push
+from tests.support.waiting import DEADLINE_S, wait_for
+from tests.support.websocket import Client
+
+SESSION, REQUEST, FORBIDDEN = 1, 3, 4  # numbers of errors
+OTHERS = 2
+FAULT = re.compile(r"level=ERROR|Traceback")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with running_broker(tmp_path_factory.mktemp("broker")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with running_gateway(folder, broker, anonymous_publish='["room/**"]') as service:
+        yield service
+
+
+@pytest.fixture
+def url(gateway: Gateway) -> str:
+    return gateway.address["url"] + "/socket.io/"
+
+
+@pytest.fixture(autouse=True)
+def others(broker: Broker, gateway: Gateway, url: str) -> Iterator[None]:
+    """They hear what they hear whatever happens beside them, and the log of the gateway says no error."""
+    with Client() as native, ExitStack() as stack:
+        native.connect(gateway.address["url"])
+        subscription = native.subscribe("beside")
+        beside = Beside(url)
+        stack.callback(beside.end)
+        yield
+        push(broker.address["push"], numbered("beside", [1]))
+        native.read_events(subscription, 1)
+        beside.hear_event()
+    assert not FAULT.search(gateway.stderr())
+
+
+class Beside:
+    """Another client of Socket.IO."""
+
+    def __init__(self, url: str) -> None:
+        self._socket = joined(url)
+        self._socket.send('421["subscribe","beside"]')
+        hear_until(self._socket, "431[")
+
+    def hear_event(self) -> None:
+        hear_until(self._socket, '42["event",{"topic":"beside"')
+
+    def end(self) -> None:
+        self._socket.close()
+
+
+def joined(url: str) -> ClientConnection:
+    """Over a WebSocket, in the namespace."""
+    found = socket(url)
+    hear(found)
+    found.send("40")
+    hear_until(found, "40{")
+    return found
+
+
+def hear_until(socket: ClientConnection, start: str) -> str:
+    """The first packet that begins so."""
+    while not (packet := str(hear(socket))).startswith(start):
+        pass
+    return packet
+
+
+def said(heard: list[str | bytes]) -> list[dict[str, Any]]:
+    """What came as errors."""
+    events = [json.loads(each[2:]) for each in heard if isinstance(each, str) and each.startswith("42[")]
+    return [event[1] for event in events if event[0] == "error"]
+
+
+def await_alone(gateway: Gateway) -> None:
+    """Until nobody is there but the others; long before a ping would be missed."""
+    wait_for(lambda: connections(gateway) == OTHERS, what="an end of the session", deadline_s=10)
+
+
+def connections(gateway: Gateway) -> int:
+    with urllib.request.urlopen(gateway.address["admin"] + "/metrics", timeout=DEADLINE_S) as answer:
+        found = re.search(r"^penstock_connections (\S+)$", answer.read().decode(), re.M)
+    assert found
+    return int(float(found[1]))
+
+
+def polled(url: str) -> Polled:
+    """In the namespace; what it is told there has been polled."""
+    session = Polled(url)
+    assert session.post("40").status == 200
+    await_packet(session, "40{")
+    return session
+
+
+def await_packet(session: Polled, start: str) -> str:
+    while True:
+        for packet in session.poll().packets:
+            if packet.startswith(start):
+                return packet
+
+
+# Packets (S1 to S6), over both transports
+
+BAD = [
+    pytest.param("abc", id="no packet"),
+    pytest.param("7", id="an unknown type"),
+    pytest.param("0{}", id="open"),
+    pytest.param("5", id="an upgrade of nothing"),
+    pytest.param("b*", id="no base64"),
+    pytest.param("4", id="no packet in a message"),
+    pytest.param("49", id="an unknown type of Socket.IO"),
+    pytest.param("42{}", id="no array"),
+    pytest.param("42[]", id="no name"),
+    pytest.param("42[1]", id="a number for a name"),
+    pytest.param('42["subscribe"', id="no JSON"),
+    pytest.param('42["subscribe","\\ud800"]', id="half of a surrogate pair"),
+    pytest.param("42" + "[" * 20_000 + "]" * 20_000, id="deep JSON"),
+    pytest.param("42" + "[" * 30_000, id="deep JSON that does not end"),
+    pytest.param('42["publish","room/a",' + '{"a":' * 8_000 + "1" + "}" * 8_000 + "]", id="deep objects"),
+    pytest.param("43" + "1" * 400 + "[1]", id="an id of 400 digits"),
+    pytest.param("42" + "1" * 400 + '["subscribe","a"]', id="a wanted id of 400 digits"),
+    pytest.param("43[1]", id="an acknowledgement of nothing"),
+    pytest.param("44{}", id="what servers say"),
+    pytest.param("41x", id="a disconnect with a payload"),
+    pytest.param("40", id="a namespace that it is in"),
+    pytest.param('42/else,["subscribe","a"]', id="a namespace that it is not in"),
+    pytest.param("40/" + "x" * 300, id="a namespace without an end"),
+    pytest.param('4511-["publish","room/a"]', id="eleven attachments"),
+    pytest.param('45500000-["publish","room/a",{"_placeholder":true,"num":0}]', id="500,000 of them"),
+    pytest.param("45" + "9" * 400 + '-["a"]', id="more than can be counted"),
+    pytest.param('450-["publish","room/a"]', id="none of them"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1}]', id="a placeholder of nothing"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":-1}]', id="a negative one"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":"0"}]', id="one that is no number"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1e400}]', id="one without an end"),
+    pytest.param('451-["publish","room/a",1]', id="an attachment without a place"),
+    pytest.param("bAAAA", id="an attachment of nothing"),
+]
+
+
+@pytest.mark.parametrize("packet", BAD)
+def test_who_sends_it_over_a_websocket_is_told_and_closed(gateway: Gateway, url: str, packet: str) -> None:
+    found = joined(url)
+    found.send(packet)
+    heard, code = hear_end(found)
+    [error] = said(heard)
+    assert error["code"] == "bad_request" and error["message"]
+    assert code == 1002
+    await_alone(gateway)
+
+
+@pytest.mark.parametrize("packet", BAD)
+def test_who_posts_it_is_told_and_has_no_session_any_more(gateway: Gateway, url: str, packet: str) -> None:
+    session = polled(url)
+    with session.polling() as waiting:
+        answer = session.post(packet)
+        assert (answer.status, answer.code) == (400, REQUEST)
+        told = waiting.answer()
+    assert said([*told.packets])[0]["code"] == "bad_request"
+    assert told.packets[-1] == "1"
+    assert session.poll().code == SESSION
+    assert session.post("4").code == SESSION
+    await_alone(gateway)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"\xff\xfe", id="no UTF-8"),
+        pytest.param(b"4" + b"x" * 70_000, id="more than maxPayload"),
+        pytest.param("\x1e".join(["3"] * 1_001).encode(), id="more packets than may be"),
+        pytest.param(b"\x1e", id="empty packets"),
+        pytest.param(b"3\x1e3\x1e", id="an empty one at the end"),
+    ],
+)
+def test_a_bad_body_is_never_answered_with_success(url: str, body: bytes) -> None:
+    session = polled(url)
+    answer = session.post(body)
+    assert (answer.status, answer.code) == (400, REQUEST)
+    assert session.poll().code == SESSION
+
+
+def test_a_body_that_does_not_come_to_its_end_ends_the_session(url: str) -> None:
+    session = polled(url)
+    with closing(Line(url)) as line:
+        line.send(line.request(session.query, "3" * 100)[:-50])
+    wait_for(lambda: session.post("3").status == 400, what="its end")
+
+
+def test_a_bad_packet_before_any_namespace(url: str) -> None:
+    with socket(url) as found:
+        hear(found)
+        found.send('42["subscribe","a"]')
+        assert hear_end(found) == ([], 1002)
+    session = Polled(url)
+    assert session.post('42["subscribe","a"]').status == 400
+    assert session.poll().code == SESSION
+
+
+@pytest.mark.parametrize("name", ["connect", "connect_error", "disconnect", "disconnecting", "newListener"])
+def test_a_reserved_name_is_an_error_and_reaches_nothing(url: str, name: str) -> None:
+    with joined(url) as found:
+        found.send(f'42["{name}","a"]')
+        while not (errors := said([hear(found)])):
+            pass
+        assert errors[0]["code"] == "bad_request" and name in errors[0]["message"]
+        found.send(f'427["{name}"]')
+        answer = str(hear(found))
+        assert answer.startswith("437[") and json.loads(answer[3:])[0]["error"]["code"] == "bad_request"
+        found.send('428["subscribe","beside"]')
+        hear_until(found, '438[{"ok":')
+
+
+def test_more_attachments_than_were_declared_are_not_kept(url: str) -> None:
+    with joined(url) as found:
+        found.send('451-9["publish","room/a",{"_placeholder":true,"num":0}]')
+        found.send(b"1")
+        hear_until(found, "439[")
+        found.send(b"2")
+        heard, code = hear_end(found)
+        assert (len(said(heard)), code) == (1, 1002)
+
+
+def test_text_where_an_attachment_is_due(url: str) -> None:
+    with joined(url) as found:
+        found.send('451-["publish","room/a",{"_placeholder":true,"num":0}]')
+        found.send('42["subscribe","a"]')
+        heard, code = hear_end(found)
+        assert (len(said(heard)), code) == (1, 1002)
+
+
+def test_a_huge_integer_is_a_number(broker: Broker, url: str) -> None:
+    with joined(url) as found:
+        found.send('421["subscribe","room/huge"]')
+        found.send('422["publish","room/huge",1' + "0" * 300 + "]")
+        hear_until(found, '42["event",{"topic":"room/huge"')
+        found.send('423["publish","room/huge",1' + "0" * 400 + "]")  # none, not even in JavaScript
+        heard, code = hear_end(found)
+    assert (len(said(heard)), code) == (1, 1002)
+
+
+def test_namespaces_that_are_not_there_are_refused_one_by_one_and_then_for_good(url: str) -> None:
+    with socket(url) as found:
+        hear(found)
+        try:
+            for number in range(2_000):
+                found.send(f"40/none{number}")
+        except OSError:
+            pass
+        heard, code = hear_end(found)
+    assert heard == [f'44/none{number},{{"message":"Invalid namespace"}}' for number in range(100)]
+    assert code == 1002
+    session = Polled(url)
+    payload = "\x1e".join(f"40/none{number}" for number in range(1_000))
+    with session.polling() as waiting:
+        assert session.post(payload).status == 400
+        assert waiting.answer().packets[-1] == "1"
+    assert session.poll().code == SESSION
+
+
+def test_between_two_polls_what_is_told_waits(url: str) -> None:
+    """Before any namespace, too."""
+    session = Polled(url)
+    assert session.post("40/none").status == 200
+    assert session.post("3\x1e40/none").status == 200
+    assert session.poll().packets == ['44/none,{"message":"Invalid namespace"}'] * 2
+
+
+def test_pongs_that_nobody_asked_for_are_nothing(url: str) -> None:
+    with joined(url) as found:
+        for _ in range(200):
+            found.send("3")
+        found.send('421["subscribe","room/pongs"]')
+        hear_until(found, "431[")
+    session = polled(url)
+    assert session.post("\x1e".join(["3"] * 200)).status == 200
+    assert session.post('421["subscribe","room/pongs"]').status == 200
+    await_packet(session, "431[")
+
+
+# Whose session it is (S8)
+
+
+def test_a_second_poll_is_refused_and_the_session_goes_on(url: str) -> None:
+    session = polled(url)
+    with session.polling() as waiting:
+        for _ in range(3):
+            answer = session.poll()
+            assert (answer.status, answer.code) == (400, REQUEST)
+        assert session.post('421["subscribe","room/two"]').status == 200
+        assert waiting.answer().status == 200
+    assert session.post('422["unsubscribe","room/two"]').status == 200
+    await_packet(session, "432[")
+
+
+def test_nothing_is_heard_of_a_session_that_has_ended(url: str) -> None:
+    session = polled(url)
+    assert session.post("1").status == 200
+    for answer in (session.poll(), session.post("3"), session.post("42")):
+        assert (answer.status, answer.code) == (400, SESSION)
+
+
+def test_a_sid_cannot_be_guessed_and_is_not_logged(gateway: Gateway, url: str) -> None:
+    session = polled(url)
+    id, _, secret = session.sid.partition(".")
+    assert (id, len(secret)) == ("00", 22)  # of 6 bits each
+    for guess in (f"{id}.{secret[:-1]}A", f"{id}.{'A' * 22}", secret, f"{id}.", f"{id}.{secret.swapcase()}"):
+        if guess == session.sid:
+            continue
+        query = f"{POLLING}&sid={guess}"
+        assert ask(url, query).code == SESSION
+        assert ask(url, query, "1").code == SESSION
+        assert ask(url, query, "abc").code == SESSION
+    session.post('421["subscribe","room/mine"]')
+    await_packet(session, "431[")
+    session.post("abc")
+    assert secret not in gateway.stderr()
+
+
+def test_a_foreign_page_hears_nothing_and_is_not_heard(url: str) -> None:
+    foreign = {"Origin": "https://elsewhere.example"}
+    session = polled(url)
+    for body in (None, "1", "abc"):
+        answer = ask(url, session.query, body, headers=foreign)
+        assert (answer.status, answer.code) == (403, FORBIDDEN)
+        assert "access-control-allow-origin" not in answer.headers
+    assert ask(url, POLLING, headers=foreign).status == 403
+    session.post('421["subscribe","room/mine"]')
+    await_packet(session, "431[")
