@@ -337,6 +337,7 @@ class Gateway:
         refused = sum((server.tally.counts for server in self._servers), Counter[str]())
         return {
             "connections": len(hub.connections),
+            "socketio_sessions": Labelled(("transport",), self._clients.counts()),
             "arrivals": self._lobby.count,
             "refused_total": {**dict.fromkeys(LIMITS, 0), **refused},
             "published_total": {**dict.fromkeys(publishing.OUTCOMES, 0), **self._publisher.tally.counts},

@@ -100,9 +100,10 @@ class Clients:
     def __len__(self) -> int:
         return len(self._by_sid)
 
-    def polling(self) -> int:
-        """How many of them poll."""
-        return sum(client.engine.is_polling for client in self._by_sid.values())
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """How many there are, by transport."""
+        polling = sum(client.engine.is_polling for client in self._by_sid.values())
+        return {(Over.POLLING.value,): polling, (Over.WEBSOCKET.value,): len(self._by_sid) - polling}
 
     # Time
 
@@ -113,7 +114,10 @@ class Clients:
         for client in due.to_ping:
             client.ping()
         for client in due.over:
-            client.end(reason="no pong came")
+            if client.is_excused:
+                self._heartbeats.excuse(client, now_s)
+            else:
+                client.end(reason="no pong came")
         for client in self._joining.late(now_s):
             client.late_to_join()
         self._arm()
