@@ -15,7 +15,7 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up restart rolling test lint types test-web test-python browsers chromium firefox-esr bench faults soak faketime peers proxies pins clean
+.PHONY: help up restart rolling test lint types test-web test-python browsers chromium firefox-esr bench faults official soak faketime peers proxies pins clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make types    mypy alone'
 	@echo 'make bench    speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
 	@echo 'make faults   bring about faults in real processes, twenty times each: two hours (FAULTS="--only F1 F4": sooner)'
+	@echo 'make official 600 official Socket.IO clients through a round robin, while a gateway is killed (OFFICIAL="--seed 2")'
 	@echo 'make soak     kill at random for MINUTES=10, and look whether anything is lost or grows'
 	@echo 'make peers    install these others, for the bench alone'
 	@echo 'make proxies  fetch nginx and HAProxy, for the tests of their configurations alone'
@@ -61,6 +62,9 @@ bench: .venv/dev peers
 
 faults: .venv/dev faketime
 	@$(BIN)/python -m tests.faults --json faults-$$(date +%Y%m%d-%H%M%S).json $(FAULTS)
+
+official: .venv/dev web/node_modules/.dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.faults.socketio $(OFFICIAL)
 
 MINUTES ?= 10
 soak: .venv/dev

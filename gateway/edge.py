@@ -362,13 +362,17 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         assert self.polls is not None
 
         def done(fd: int, behind: bytes) -> None:
-            if self.started:
-                self._keep(Arrival(self, fd, address), behind)
-            else:
-                _part(fd)
+            # Or a next request that is here already would be answered within this call, and so on.
+            get_hub().loop.run_callback(self._go_on, fd, address, behind)
 
         stays = wanted.stays and not self.is_leaving
         self.polls.poll(fd, wanted, behind, stays=stays, done=done)
+
+    def _go_on(self, fd: int, address: Any, behind: bytes) -> None:
+        if self.started:
+            self._keep(Arrival(self, fd, address), behind)
+        else:
+            _part(fd)
 
     def _serve(self, fd: int, address: Any, head: Head, rest: bytes) -> None:
         """One request for the application; the connection then arrives anew, or ends."""

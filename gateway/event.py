@@ -18,7 +18,7 @@ class Event:
 
     __slots__ = (
         "_bare", "content", "drops", "epoch", "is_bare", "native", "nth", "payload", "prev", "raw", "seq",
-        "socketio", "sse", "time_us", "topic", "unlogged",
+        "socketio", "socketio_done", "sse", "time_us", "topic", "unlogged",
     )  # fmt: skip
 
     def __init__(self, topic: bytes, stamp: bytes, payload: bytes) -> None:
@@ -34,7 +34,8 @@ class Event:
         self.native: bytes | None = None
         self.raw: bytes | None = None
         self.sse: bytes | None = None
-        self.socketio: bytes | None = None
+        self.socketio: bytes | None = None  # up to what differs between sets of subscriptions
+        self.socketio_done: tuple[object, bytes] | None = None  # as the form made it that was asked last
 
     def bare(self) -> Event:
         """The same for those who get only some of a topic: without `prev`, for no hole shows by it, and
@@ -43,7 +44,7 @@ class Event:
         if (bare := self._bare) is None:
             bare = self._bare = copy(self)
             bare.is_bare = True
-            bare.native = bare.sse = bare.socketio = None
+            bare.native = bare.sse = bare.socketio = bare.socketio_done = None
         return bare
 
     def __repr__(self) -> str:

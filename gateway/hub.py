@@ -129,7 +129,8 @@ class Hub:
 
     def advance(self, seq: int) -> None:
         self.seen = seq
-        if not self._dirty and self.flushed_epoch == self.epoch:
+        # Not past those who wait for the next flush: there would be none for them.
+        if not self._dirty and not self._after_flush and self.flushed_epoch == self.epoch:
             self.flushed = seq
 
     def change_epoch(self, epoch: int, start: int, seq: int) -> None:

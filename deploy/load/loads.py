@@ -32,33 +32,45 @@ def fanout(
         with opening() as server, staged(server, topic, clients) as stage:
             while left:
                 try:
-                    load = stage.best(left[0], rounds, by=_cost)
-                except Saturated as saturated:
+                    load = stage.best(left[0], rounds, by=cost)
+                except Saturated as error:
                     if may_fail:
                         may_fail = False
                         break  # what is under way would be counted with the next
-                    tried.append(saturated.load)
+                    tried.append(error.load)
                     for rate in left:
                         what = streamed(clients, rate)
-                        yield [_figure("fanout", what, server, names.CPU, "µs", None, str(saturated))]
+                        yield saturated(what, server, str(error))
                     left.clear()
                     break
                 may_fail = True
                 tried.append(load)
-                yield list(_figures("fanout", streamed(clients, left.pop(0)), server, load))
-    yield list(_most(names.most(clients), server, tried))
+                yield sustained(streamed(clients, left.pop(0)), server, load)
+    yield most(names.most(clients), server, tried)
 
 
-def _cost(load: Load) -> float:
+def cost(load: Load) -> float:
+    """What is compared between loads at the same rate."""
     return load.received.p99_ms if load.cpu_s is None else load.cpu_s
 
 
-def _most(what: str, server: Server, tried: Sequence[Load]) -> Iterator[Figure]:
+def sustained(what: str, server: Server, load: Load) -> Found:
+    return list(_figures("fanout", what, server, load))
+
+
+def saturated(what: str, server: Server, why: str) -> Found:
+    """The rate was not sustained."""
+    return [_figure("fanout", what, server, names.CPU, "µs", None, why)]
+
+
+def most(what: str, server: Server, tried: Sequence[Load]) -> Found:
+    """What was delivered at most, of loads at several rates."""
     delivered = max(load.delivered_per_s for load in tried)
-    yield _figure("most", what, server, names.DELIVERED, "a second", delivered)
+    found = [_figure("most", what, server, names.DELIVERED, "a second", delivered)]
     if server.costs:
         by_a_core = max(load.delivered_by_a_core for load in tried)
-        yield _figure("most", what, server, names.A_CORE, "a second", by_a_core)
+        found.append(_figure("most", what, server, names.A_CORE, "a second", by_a_core))
+    return found
 
 
 def latency(

@@ -69,6 +69,10 @@ class Clients:
         self.look()
         return self._by_sid.get(sid)
 
+    def maybe_late_client(self, sid: str) -> EngineClient | None:
+        """The same of who may have brought a pong, which might be in time but for us."""
+        return self._by_sid.get(sid)
+
     def client(self, sid: str) -> EngineClient:
         """The same of one that was found just now."""
         return self._by_sid[sid]

@@ -92,6 +92,10 @@ class Engine:
         return self.state in (State.PROBING, State.PROBED)
 
     @property
+    def is_probed(self) -> bool:
+        return self.state is State.PROBED
+
+    @property
     def may_be_probed(self) -> bool:
         """A WebSocket that comes for it may take over."""
         return self.state is State.POLLING

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway import frames, protocol
-from gateway.connection import COMMANDS_MAX
+from gateway.connection import COMMANDS_MAX, Behind
 from gateway.frames import Binary, Text
+from gateway.interest import Interest
 from gateway.peer import Peer
 from gateway.socketio.engine import PROBE, Act, Cause, Engine, Over
 from gateway.socketio.engine_packets import (
@@ -94,6 +95,23 @@ class EngineClient(Peer):
     def ping(self) -> None:
         self.tell(self.carrier.text(_PING))
 
+    @property
+    def is_excused(self) -> bool:
+        """No pong can have come: it has yet to read so far, or we have. Whoever reads nothing at all is
+        ended for that (see `Wired.look`).
+        """
+        if self._polling is not None or self.has_ended:
+            return False
+        behind = self.behind
+        is_behind = behind is not None and (behind.unsent is not None or bool(behind.told))
+        return self.is_full or ((is_behind or self.has_unread) and not self.is_unheard)
+
+    def _next(self, behind: Behind) -> bytes | None:
+        # Before it is greeted it stands nowhere in the log, and what it asks for waits.
+        is_nowhere = behind.past is None and self.cohort is None
+        is_told = bool(behind.told or behind.control)
+        return None if is_nowhere and not is_told else super()._next(behind)
+
     # Sending
 
     def write(self, data: bytes | memoryview) -> int:
@@ -103,6 +121,12 @@ class EngineClient(Peer):
     def await_room(self) -> None:
         if self._polling is None:
             super().await_room()
+
+    def interpose(self, control: bytes) -> None:
+        if self._polling is None:
+            super().interpose(control)
+        elif self.engine.is_probing:
+            super().write(control)
 
     def takes_more(self) -> bool:
         return super().takes_more() if self._polling is None else self._polling.takes_more
@@ -125,6 +149,11 @@ class EngineClient(Peer):
     def carrier(self) -> Carrier:
         """How packets go over its transport, as it is now."""
         return self.form.carrier
+
+    @property
+    def told_interest(self) -> Interest:
+        """Of the set that what it is sent now speaks of."""
+        return self.interest
 
     # Polls and posts
 
@@ -171,13 +200,17 @@ class EngineClient(Peer):
             raise
 
     def _let_go(self) -> None:
-        """While a WebSocket takes over, a poll is not held: the client waits for its end."""
-        if self.engine.is_probing and self._polling is not None and self._polling.is_waiting:
+        """Once a WebSocket that is to take over has been answered, a poll is not held: the client waits for
+        its end. Not before: where a proxy lets a WebSocket open and nothing through it, polls go on as ever.
+        """
+        if self.engine.is_probed and self._polling is not None and self._polling.is_waiting:
             self._polling.finish(_NOOP)
 
     # What comes
 
     def hear(self, message: Text | Binary) -> None:
+        if self._has_dropped:
+            return
         try:
             packet = read_text(message.text) if isinstance(message, Text) else read_binary(message.data)
             self._heed(packet, Over.WEBSOCKET)
@@ -233,16 +266,20 @@ class EngineClient(Peer):
         told = [as_frames(each) for each in behind.told]
         behind.told.clear()
         behind.told.extend(told)
-        if behind.control is not None:
-            behind.control = as_frames(behind.control)
-        self.form = self._clients.form_of(self.interest, Over.WEBSOCKET)
+        self.form = self._clients.form_of(self.told_interest, Over.WEBSOCKET)
         self.pump()
 
     def _drop_socket(self) -> None:
         """The one that was to take over."""
         self.engine.move(Cause.LOSS)
         self._inbound = None
+        self._rest.clear()
         self._detach()
+
+    @property
+    def _has_dropped(self) -> bool:
+        """That one, and what came behind the reason for it is nothing."""
+        return self._polling is not None and not self.engine.is_probing
 
     # It ends
 
@@ -286,7 +323,7 @@ class EngineClient(Peer):
         """For what is wrong with the socket."""
         if self.engine.is_probing:
             self._drop_socket()
-        else:
+        elif not self._has_dropped:
             self.end(code, reason, before=before)
 
     def send_away(self, wait_s: float) -> None:

@@ -28,7 +28,7 @@ from gateway.socketio.sids import new_sid
 from gateway.socketio.socket_client import SocketClient
 
 if TYPE_CHECKING:
-    from gateway.interest import Wants
+    from gateway.interest import Interest, Wants
     from gateway.socketio.clients import Clients
     from gateway.socketio.feeds import Feeds
 
@@ -160,18 +160,32 @@ class FeedClient(SocketClient):
         return self.carrier.frame([self.form.told_notice(told)]) if self.is_greeted else b""
 
     def _answer(self, behind: Behind, cut: Cut) -> bytes | None:
-        if not isinstance(cut, Restore) or cut.is_decided:
+        if not isinstance(cut, Restore):
             return super()._answer(behind, cut)
+        if cut.is_decided:
+            answer = super()._answer(behind, cut) if cut.is_recovered else None
+            if cut.is_recovered:
+                return answer
+            # It has been told that it lacks nothing. No word more; when it comes back it will hear better.
+            self.hub.later(self._part_for_a_hole)
+            return None
         is_whole = cut.look()
         if is_whole is None:
             return None
         if is_whole:
-            self.form = self.form.of(self.hub.interest(cut.wanted.wants))
+            self.form = self.form.of(self.told_interest)
             self._greet()
         else:
             self._forget_cut(behind, cut)
             self._begin_anew()
         return b""
+
+    @property
+    def told_interest(self) -> Interest:
+        cut = self.behind.cut if self.behind is not None else None
+        if isinstance(cut, Restore) and cut.is_decided:
+            return self.hub.interest(cut.wanted.wants)  # which it has when its past is read
+        return super().told_interest
 
     def _forget_cut(self, behind: Behind, cut: Cut) -> None:
         behind.cut = None
@@ -183,10 +197,6 @@ class FeedClient(SocketClient):
     def _encode_past(self, page: Found, wanted: Subscribe) -> bytes:
         form = self.form
         if self.behind is not None and isinstance(self.behind.cut, Restore):
-            if any(isinstance(item, Gap) for item in page):
-                # It has been told that it lacks nothing. When it comes back it will hear better.
-                self.hub.later(self._part_for_a_hole)
-                return b""
             return form.finish(form.objects(page))
         objects = []
         for item in page:

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 # Later than this, it was this process that stood still: what came meanwhile has yet to be read.
 STOOD_STILL_S = 1.0
+# By so much the order in a queue may differ from that in which they are due, and one be late for it.
+PROMPT_S = 0.1
 
 
 class Due(NamedTuple, Generic[T]):
@@ -32,8 +34,13 @@ class Heartbeats(Generic[T]):
 
     def note_pong(self, session: T, now_s: float) -> None:
         """One that nobody asked for says nothing."""
-        if self._asked.pop(session, None) is not None:
-            self.begin(session, now_s)
+        if (until_s := self._asked.pop(session, None)) is not None:
+            # From ping to ping it is the interval, however long a prompt answer took.
+            self.begin(session, max(until_s - self._timeout_s, now_s - PROMPT_S))
+
+    def excuse(self, session: T, now_s: float) -> None:
+        """One that is over has the time to answer anew."""
+        self._asked[session] = now_s + self._timeout_s
 
     def end(self, session: T) -> None:
         self._resting.pop(session, None)

@@ -51,9 +51,7 @@ class SocketIO:
 
     def _maybe_client(self, sid: str) -> EngineClient | None:
         """Whose session it is, as of all that has come by now."""
-        if client := self.clients.maybe_client(sid):
-            client.look()
-        return None if client is None or client.engine.is_closed else client
+        return _as_of_now(self.clients.maybe_client(sid))
 
     # Polls; see EdgeServer
 
@@ -143,7 +141,7 @@ class SocketIO:
         wanted = examine(request.method, query, get, self._origins, Over.POLLING)
         if isinstance(wanted, Refusal):
             return _refused(wanted)
-        client = self._maybe_client(wanted.sid or "")
+        client = _as_of_now(self.clients.maybe_late_client(wanted.sid or ""))
         if client is None or not client.engine.is_polling:
             return _refused(refusal(Fault.SESSION, wanted.headers))
         request.max_content_length = self.clients.limits.message_max_bytes
@@ -157,6 +155,13 @@ class SocketIO:
                 client.refuse(why)
             return _refused(refusal(Fault.REQUEST, wanted.headers, why))
         return Response("ok", headers=wanted.headers, content_type="text/plain; charset=UTF-8")
+
+
+def _as_of_now(client: EngineClient | None) -> EngineClient | None:
+    if client is None:
+        return None
+    client.look()
+    return None if client.engine.is_closed else client
 
 
 def _await_room(client: EngineClient) -> None:

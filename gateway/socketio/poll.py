@@ -76,6 +76,8 @@ class HttpPoll:
             self._end()
 
     def _read(self) -> None:
+        if len(self._behind) >= BEHIND_MAX_BYTES:
+            return  # it was looked at
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:

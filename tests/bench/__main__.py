@@ -20,6 +20,7 @@ from deploy.load.names import FANOUT_CLIENTS, FANOUT_RATES, IDLE_CONNECTIONS
 from deploy.load.stage import Rounds
 from tests.bench.comparison import Run, compare, summary, table
 from tests.bench.confirmed import JETSTREAM, confirmed
+from tests.bench.forms import forms
 from tests.bench.ingest import ingest
 from tests.bench.ours import (
     FLOOR,
@@ -27,7 +28,6 @@ from tests.bench.ours import (
     RAW_NAME,
     SOCKET_IO_NAME,
     penstock,
-    penstock_raw,
     penstock_socket_io,
     python_floor,
 )
@@ -38,16 +38,15 @@ from tests.bench.targets import TARGETS
 from tests.bench.topics import topics
 
 TOPIC = "bench"
-BENCHES = ("fanout", "latency", "idle", "topics", "ingest", "confirmed", "replay")
-FORMS: dict[str, Opening] = {RAW_NAME: penstock_raw, SOCKET_IO_NAME: penstock_socket_io}
-# Of ours, with whom each is compared; and of which benches these are alone.
+BENCHES = ("fanout", "forms", "latency", "idle", "topics", "ingest", "confirmed", "replay")
+# Of ours, with whom each is compared.
 OTHERS = {NAME: (FLOOR, *PEERS), SOCKET_IO_NAME: (RAW_NAME, "socket.io", "python-socketio")}
-ONLY = {FLOOR: ("fanout",), RAW_NAME: ("fanout",), SOCKET_IO_NAME: ("fanout", "idle")}
 WITH_TOPICS = (NAME, "nats", "socketify")  # of the others, those that are made for many
 
 # Seconds that a bench takes of a server where nothing else runs, in full and with --quick.
 ABOUT_S = {
     "fanout": (40, 18),
+    "forms": (60, 30),
     "latency": (20, 12),
     "idle": (9, 4),
     "topics": (45, 30),
@@ -67,6 +66,8 @@ def finding(*, is_quick: bool) -> Finding:
     def found_by(bench: str, server: str, opening: Opening) -> Iterator[Found]:
         if bench == "fanout":
             yield from loads.fanout(opening, TOPIC, FANOUT_RATES, rounds)
+        elif bench == "forms":
+            yield from forms(TOPIC, FANOUT_RATES, Rounds(5, rounds.seconds / 2))
         elif bench == "latency":
             yield from loads.latency(opening, TOPIC, rounds)
             # A million deliveries a second, to clients that read whatever comes as it comes.
@@ -75,6 +76,7 @@ def finding(*, is_quick: bool) -> Finding:
             yield from loads.idle(opening, TOPIC, connections)
             if server == NAME:
                 yield from loads.idle(opening, TOPIC, connections, own=True)
+                yield from loads.idle(penstock_socket_io, TOPIC, connections)
         elif bench == "topics":
             yield from topics(opening, TOPIC, rounds)
         elif bench == "ingest":
@@ -89,13 +91,11 @@ def finding(*, is_quick: bool) -> Finding:
 
 def is_of(bench: str, server: str) -> bool:
     """Whether the bench is for that server."""
-    if server in ONLY:
-        return bench in ONLY[server]
-    if bench in ("ingest", "replay"):
+    if bench in ("forms", "ingest", "replay"):
         return server == NAME
     if bench == "confirmed":
         return server in (NAME, JETSTREAM)
-    return server in WITH_TOPICS if bench == "topics" else True
+    return server in WITH_TOPICS if bench == "topics" else bench == "fanout" or server != FLOOR
 
 
 def about(benches: Sequence[str], servers: Collection[str], *, is_quick: bool) -> str:
@@ -132,13 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="Measure Penstock and others on this machine.")
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=BENCHES, help="these parts")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="these, or none")
-    parser.add_argument("--forms", nargs="*", choices=FORMS, default=list(FORMS), help="ours, or none")
     parser.add_argument("--quick", action="store_true", help="shorter: to see what a change did")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there as well")
     given = parser.parse_args(argv)
-    servers: dict[str, Opening] = {NAME: penstock}
-    servers |= {name: FORMS[name] for name in given.forms}
-    servers[FLOOR] = python_floor
+    servers: dict[str, Opening] = {NAME: penstock, FLOOR: python_floor}
     servers |= {name: PEERS[name] for name in given.peers}
     print(f"This takes {about(given.only, servers, is_quick=given.quick)}.", file=sys.stderr)
     figures, left_out = measure(given.only, servers, finding(is_quick=given.quick))

@@ -20,7 +20,7 @@ from deploy.load.browsers import Connect, Done
 from deploy.load.errors import Failed
 from deploy.load.figure import Figure
 from deploy.load.loads import Found, Opening
-from deploy.load.names import CONFIRMED, CPU, CPU_WITH_BROKER, DELIVERED, MEMORY
+from deploy.load.names import CONFIRMED, CPU, CPU_CONNECT, CPU_WITH_BROKER, DELIVERED, MEMORY
 from deploy.load.payload import PAYLOAD_BYTES, ending, payload, spread, stamped
 from deploy.load.program import program
 from deploy.load.server import Processes
@@ -31,9 +31,18 @@ from tests.bench import __main__ as bench
 from tests.bench import topics
 from tests.bench.comparison import Run, Target, compare, summary, table
 from tests.bench.confirmed_producer import Confirm, Confirmed
-from tests.bench.ours import penstock, penstock_raw, penstock_socket_io, python_floor
+from tests.bench.forms import forms
+from tests.bench.ours import (
+    RAW_NAME,
+    SOCKET_IO_NAME,
+    penstock,
+    penstock_raw,
+    penstock_socket_io,
+    python_floor,
+)
 from tests.bench.peers.jetstream_producer import Occurrences
 from tests.bench.peers.peer import LeftOut
+from tests.bench.polling import CPU_POLL, polling
 from tests.bench.replay import OLD, TOPICS, measure, replay
 from tests.bench.replay_reader import Messages
 from tests.bench.tables import tables
@@ -115,6 +124,28 @@ def test_what_is_delivered_at_most_is_told_at_last(
     assert {(each.bench, each.load) for each in most} == {("most", "3 clients, at most")}
     at_most, by_a_core = (each.value or 0 for each in most)
     assert by_a_core >= at_most >= max(delivered, default=1)
+
+
+@pytest.mark.parametrize(("lag_max_s", "said"), [(60.0, ""), (-60.0, "saturates at")])
+def test_forms_are_measured_beside_each_other(
+    lag_max_s: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.load.stage.RATE_AT_LEAST", 0.0)
+    monkeypatch.setattr("deploy.load.stage.LAG_MAX_S", lag_max_s)
+    figures = list(itertools.chain(*forms("t", [50, 60], Rounds(3, 0.2), clients=3)))
+    of_each = {name: [each for each in figures if each.server == name] for name in (RAW_NAME, SOCKET_IO_NAME)}
+    for found in of_each.values():
+        costs = [each for each in found if each.name == CPU]
+        assert [each.load for each in costs] == ["3 clients, 50/s", "3 clients, 60/s"]
+        assert all(each.why.startswith(said) and bool(each.value) == (not said) for each in costs)
+        assert [each.bench for each in found][-2:] == ["most", "most"]
+    assert len(figures) == sum(map(len, of_each.values()))
+
+
+def test_clients_that_poll_are_measured() -> None:
+    between, waiting = polling(connections=3)
+    assert [each.name for each in between] == [MEMORY, CPU_CONNECT]
+    assert between[1].value and waiting[1].value and waiting[1].name == CPU_POLL
 
 
 def test_of_many_topics_each_client_must_get_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

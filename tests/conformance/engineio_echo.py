@@ -20,6 +20,12 @@ class Echo(EngineClient):
     def late_to_join(self) -> None:
         """There is nothing to join."""
 
+    @property
+    def is_full(self) -> bool:
+        """Reads no further while there is something to say."""
+        behind = self.behind
+        return super().is_full or (not self.engine.is_polling and behind is not None and bool(behind.told))
+
 
 def make(clients: Clients, sid: str, fd: int | None, query: str) -> Echo:
     return Echo(clients, form_of(clients, fd), sid, fd)

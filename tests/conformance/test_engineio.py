@@ -8,8 +8,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from tests.support.engineio import POLLING, WEBSOCKET, Line, Polled, ask, hear, hear_end, socket
+from tests.support.pressing import Pressing
 from tests.support.processes import Service, running
 from tests.support.waiting import DEADLINE_S, wait_for
 
@@ -232,9 +234,13 @@ def test_pings_are_answered_over_a_websocket(serve: Serve) -> None:
             found.send("3")
 
 
+def await_end(session: Polled) -> None:
+    """It answers no ping."""
+    wait_for(lambda: session.poll().status == 400, what="its end")
+
+
 def test_who_answers_no_ping_has_no_session_any_more(serve: Serve) -> None:
-    session = Polled(serve(SHORT, SHORT))
-    assert wait_for(lambda: session.poll().status == 400, what="its end")
+    await_end(Polled(serve(SHORT, SHORT)))
 
 
 def test_a_poll_that_waits_hears_the_ping_and_the_end(serve: Serve) -> None:
@@ -256,6 +262,22 @@ def test_pongs_that_nobody_asked_for_are_nothing(url: str) -> None:
     for _ in range(3):
         assert session.post("3\x1e3\x1e4hello").status == 200
         assert session.poll().text == "4hello"
+
+
+def test_who_reads_slowly_is_not_taken_for_dead(serve: Serve) -> None:
+    """A ping that it has yet to read cannot have been answered."""
+    url = serve(SHORT, "1")
+    message, pong = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"4" + b"x" * 999, b"3"))
+    with closing(Pressing(f"{url}?{WEBSOCKET}", message)) as found:
+        found.press()
+        await_end(Polled(url))
+        awaited = found.finish() * 999
+        while awaited > 0:
+            data = found.read()
+            assert data
+            awaited -= data.count(b"x")
+            found.say(pong)
+    assert awaited >= -100  # what else there is has an x or two
 
 
 # It ends
@@ -403,7 +425,39 @@ def test_a_websocket_that_goes_leaves_the_session_to_its_polls(url: str) -> None
     wait_for(lambda: session.poll().text != "6", what="polls that say something")
 
 
+def test_what_comes_behind_a_bad_packet_of_an_upgrade_is_nothing(url: str) -> None:
+    session = Polled(url)
+    with session.socket() as found:
+        bad = [Frame(Opcode.TEXT, b"abc"), Frame(Opcode.TEXT, b"4a"), Frame(Opcode.CONT, b"b")]
+        found.socket.sendall(b"".join(frame.serialize(mask=True) for frame in bad))
+        hear_end(found)
+    session.post("4hello")
+    assert session.poll().text == "4hello"
+
+
+def test_pings_of_websocket_are_answered_there_during_an_upgrade(url: str) -> None:
+    session = Polled(url)
+    with session.socket() as found, session.polling() as waiting:
+        assert found.ping(b"a").wait(DEADLINE_S)
+        session.post("4hello")
+        assert waiting.answer().text == "4hello"
+        found.send("2probe")
+        assert hear(found) == "3probe"
+        assert found.ping(b"b").wait(DEADLINE_S)
+        found.send("5")
+        assert found.ping(b"c").wait(DEADLINE_S)
+
+
 # Many
+
+
+def test_requests_right_behind_a_poll_are_answered_one_after_the_other(url: str) -> None:
+    session = Polled(url)
+    with session.socket() as found, closing(Line(url)) as line:
+        found.send("2probe")
+        assert hear(found) == "3probe"
+        line.send(line.request(session.query) * 500)  # none is held
+        assert [line.answer().text for _ in range(500)] == ["6"] * 500
 
 
 def test_what_waits_for_a_poll_is_bounded(url: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket as sockets
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,14 +12,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.pressing import Pressing
 from tests.support.processes import Service, running
-from tests.support.waiting import DEADLINE_S, wait_for
+from tests.support.waiting import DEADLINE_S
 
 MIB = 1 << 20
-OPENING = (
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -115,34 +111,12 @@ def test_what_breaks_a_rule_ends_the_connection(service: Service, said: bytes, c
 
 def test_who_does_not_read_is_not_read_and_loses_nothing(service: Service) -> None:
     message = frame(Opcode.BINARY, bytes(MIB))
-    echo_bytes = len(message) - 4  # without the mask
-    host, port = service.address["url"].removeprefix("http://").split(":")
-    with closing(sockets.create_connection((host, int(port)), DEADLINE_S)) as raw:
-        raw.sendall(OPENING)
-        head = raw.recv(4096)
-        assert head.startswith(b"HTTP/1.1 101 ") and head.endswith(b"\r\n\r\n")
-        raw.setblocking(False)
-        written = looks_without = 0
-
-        def is_stuck() -> bool:
-            nonlocal written, looks_without
-            try:
-                written += raw.send(memoryview(message)[written % len(message) :])
-                looks_without = 0
-            except BlockingIOError:
-                looks_without += 1
-            return looks_without > 10
-
-        wait_for(is_stuck, what="a socket that takes no more")
-        assert written < 128 * MIB
-        raw.settimeout(DEADLINE_S)
-        rest = memoryview(message)[written % len(message) :]
-        ending = threading.Thread(target=raw.sendall, args=(rest,))
-        ending.start()
-        awaited = (written + len(rest)) // len(message) * echo_bytes
+    with closing(Pressing(service.address["url"] + "/", message)) as found:
+        found.press()
+        assert found.written < 128 * MIB
+        awaited = found.finish() * (len(message) - 4)  # without the mask
         while awaited > 0:
-            data = raw.recv(MIB)
+            data = found.read()
             assert data
             awaited -= len(data)
-        ending.join()
         assert awaited == 0

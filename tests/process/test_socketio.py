@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from broker.wire import Content, pack_meta
 from tests.support.log import logged
@@ -15,7 +19,7 @@ from tests.support.processes import Broker, Gateway
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
 from tests.support.sending import numbered, push, stream
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE_S, wait_for
 
 TRANSPORTS = [
     pytest.param(POLLING, id="polling"),
@@ -195,6 +199,62 @@ def test_newest_values(
     assert all("prev" not in each for each in client.events)
     seq = client.events[-1]["seq"]
     client.wait(lambda: client.position.seq >= seq, "word that nothing older is owed")
+
+
+# The broker goes, and readers that are slow
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+def test_what_becomes_of_the_broker_is_told(tmp_path: Path, node: Officials, transports: list[str]) -> None:
+    with (
+        running_broker(tmp_path, durability="memory") as broker,
+        running_gateway(tmp_path, broker) as gateway,
+    ):
+        client = node.open("one", gateway.address["url"], transports, subscribe=[["a"]])
+        client.await_following()
+        publish(broker, "a", 0)
+        client.await_events(1)
+        before = client.position
+        broker.kill()
+        assert client.await_said("notice")[0] == {"code": "stale", "stale": True}
+        broker.start()
+        assert client.await_said("notice", 2)[1] == {"code": "stale", "stale": False}
+        publish(broker, "a", 1)
+        client.await_events(2)
+        [gap] = client.said("gap")
+        assert (gap["cause"], gap["after"]) == ("epoch", str(before))
+        assert client.position.epoch != before.epoch
+        assert client.ends == []
+
+
+def test_who_reads_late_has_everything_in_order(broker: Broker, gateway: Gateway) -> None:
+    """More than all buffers on the way hold: the rest comes from the log, when it is read."""
+    topic, count = "late", 10_000
+    url = (
+        gateway.address["url"].replace("http", "ws") + f"/socket.io/?EIO=4&transport=websocket&topic={topic}"
+    )
+    with connect(url, proxy=None, compression=None, close_timeout=0.1, max_queue=4) as socket:
+        socket.send("40")
+        while '42["at"' not in str(socket.recv(DEADLINE_S)):
+            pass
+        push(
+            broker.address["push"],
+            [[topic.encode(), json.dumps({"n": n, "more": "x" * 1_000}).encode()] for n in range(count)],
+        )
+        wait_for(lambda: metric(gateway, "penstock_slow_total") > 0, what="a reader that is behind")
+        numbers: list[int] = []
+        while len(numbers) < count:
+            told = str(socket.recv(DEADLINE_S))
+            if told.startswith('42["event"'):
+                numbers.append(json.loads(told[2:])[1]["data"]["n"])
+            assert not told.startswith('42["gap"')
+        assert numbers == list(range(count))
+
+
+def metric(gateway: Gateway, name: str) -> float:
+    with urllib.request.urlopen(f"{gateway.address['admin']}/metrics", timeout=DEADLINE_S) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} "))
 
 
 # The upgrade

