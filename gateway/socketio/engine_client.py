@@ -157,7 +157,7 @@ class EngineClient(Peer):
 
     # Polls and posts
 
-    def look(self) -> None:
+    def hear_all(self) -> None:
         """Hear what has come on its other connections. The loop goes through what is ready in no order of
         time, so a request may be here before an end of the poll before it, or before an upgrade.
         """

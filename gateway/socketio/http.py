@@ -160,7 +160,7 @@ class SocketIO:
 def _as_of_now(client: EngineClient | None) -> EngineClient | None:
     if client is None:
         return None
-    client.look()
+    client.hear_all()
     return None if client.engine.is_closed else client
 
 

@@ -6,7 +6,7 @@ import json
 import socket
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from tests.support.websocket import Client, assert_in_order
 
 FILLER = "x" * 1_000
 UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    "GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 
 
@@ -39,13 +39,15 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 class Sleeper:
     """A client over a plain socket with a small buffer, of which nothing is read but when asked."""
 
+    path = "/ws"
+
     def __init__(self, gateway: Gateway) -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         self.socket.settimeout(DEADLINE_S)
         host, port = gateway.address["own"].removeprefix("http://").split(":")
         self.socket.connect((host, int(port)))
-        self.socket.sendall(UPGRADE)
+        self.socket.sendall(UPGRADE.format(self.path).encode())
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.socket.recv(1)
@@ -53,10 +55,16 @@ class Sleeper:
         self.told: list[dict[str, Any]] = []
 
     def subscribe(self, **asked: Any) -> None:
-        self.protocol.send_text(json.dumps({"id": 1, **asked}).encode())
-        self.socket.sendall(b"".join(self.protocol.data_to_send()))
+        self.say(json.dumps({"id": 1, **asked}))
         while not any("reply" in each for each in self.told):
             self.read()
+
+    def say(self, text: str) -> None:
+        self.protocol.send_text(text.encode())
+        self.socket.sendall(b"".join(self.protocol.data_to_send()))
+
+    def hear(self, text: str) -> None:
+        self.told += map(json.loads, text.split("\n"))
 
     def read(self) -> bool:
         """Some more; False at the end."""
@@ -64,12 +72,34 @@ class Sleeper:
         self.protocol.receive_data(data) if data else self.protocol.receive_eof()
         for frame in self.protocol.events_received():
             if isinstance(frame, Frame) and frame.opcode is Opcode.TEXT:
-                self.told += map(json.loads, bytes(frame.data).decode().split("\n"))
+                self.hear(bytes(frame.data).decode())
         return bool(data)
+
+    def close(self) -> None:
+        self.socket.close()
 
     @property
     def numbers(self) -> list[int]:
         return [each["data"]["n"] for each in self.told if "topic" in each]
+
+
+class SocketSleeper(Sleeper):
+    """The same over Socket.IO."""
+
+    path = "/socket.io/?EIO=4&transport=websocket"
+
+    def subscribe(self, **asked: Any) -> None:
+        self.say("40")
+        self.say(f"420{json.dumps(['subscribe', asked.pop('subscribe'), asked])}")
+        while not any("reply" in each for each in self.told):
+            self.read()
+
+    def hear(self, text: str) -> None:
+        if text.startswith("42"):
+            name, value, *_ = json.loads(text[2:])
+            self.told.append(value if name == "event" else {name: value})
+        elif text.startswith("430"):
+            self.told.append({"reply": 0, **json.loads(text[3:])[0]})
 
 
 @contextmanager
@@ -79,7 +109,7 @@ def sleeper(gateway: Gateway, **asked: Any) -> Iterator[Sleeper]:
         found.subscribe(**asked)
         yield found
     finally:
-        found.socket.close()
+        found.close()
 
 
 def filled(topic: str, first: int, count: int) -> list[list[bytes]]:
@@ -178,6 +208,27 @@ def test_one_that_takes_nothing_is_closed_with_its_position_and_comes_back(
             assert [*had, *again.numbers] == list(range(count))
         assert status(gateway)["connections"] >= 1
         assert quick.gaps == []
+
+
+def test_one_of_socket_io_that_takes_nothing_is_closed(tmp_path: Path, broker: Broker) -> None:
+    count = 3_000
+    with (
+        running_gateway(tmp_path, broker, stall_s=2) as gateway,
+        Client() as quick,
+        closing(SocketSleeper(gateway)) as slow,
+    ):
+        slow.subscribe(subscribe="a")
+        quick.connect(gateway.address["own"])
+        taken = quick.subscribe("a")
+        push(broker.address["push"], filled("a", 0, count))
+        quick.read_events(taken, count)
+        wait_for(lambda: status(gateway)["stalled"] == 1, what="its end")
+        while slow.read():
+            pass
+        close = slow.protocol.close_rcvd
+        assert close is not None and int(close.code) == 4408
+        had = slow.numbers
+        assert had == list(range(len(had))) and 0 < len(had) < count
 
 
 def test_one_that_does_not_answer_is_closed_and_one_that_does_stays(tmp_path: Path, broker: Broker) -> None:
