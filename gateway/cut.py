@@ -94,7 +94,8 @@ class Cut:
 
     def _reading(self, start: Position) -> Past | Newest:
         interest = self._hub.interest(self.wanted.wants)
-        return (Newest if interest.conflates else Past)(self._hub, interest, start)
+        is_less = interest.conflates and not interest.collects
+        return (Newest if is_less else Past)(self._hub, interest, start)
 
     def _missing(self, after: Position, before: Position, cause: str) -> list[Gap]:
         self.is_recovered = False

@@ -32,6 +32,11 @@ class Interest:
         self.conflates = any(wanted.delivery != ALL for wanted in wants)  # less of some
         self._cache: dict[str, Delivery | None] | None = None
 
+    @property
+    def is_mixed(self) -> bool:
+        """All of some topics, and less of others."""
+        return self.collects and self.conflates
+
     def has(self, pattern: Pattern) -> bool:
         text = pattern.text
         return any(wanted.pattern.text == text for wanted in self.wants)

@@ -50,6 +50,10 @@ class Reading(ABC):
         self._told: list[Event | Gap] = []  # holes of which the page itself speaks
         self._forgotten = 0  # what is forgotten up to here was told
 
+    def pass_over_forgotten(self, upto: int) -> None:
+        """What is forgotten up to there was no loss to this reader."""
+        self._forgotten = upto
+
     @abstractmethod
     def read(self, upto: int, wake: Callable[[], None]) -> Found | None:
         """The next events and gaps, perhaps none of them, up to seq `upto` of the hub's epoch.

@@ -165,6 +165,9 @@ class FeedClient(SocketClient):
         if cut.is_decided:
             answer = super()._answer(behind, cut) if cut.is_recovered else None
             if cut.is_recovered:
+                if behind.cut is None and self.interest.is_mixed:
+                    assert cut.at
+                    self._owe_newest(behind, cut.at)
                 return answer
             # It has been told that it lacks nothing. No word more; when it comes back it will hear better.
             self.hub.later(self._part_for_a_hole)
@@ -179,6 +182,14 @@ class FeedClient(SocketClient):
             self._forget_cut(behind, cut)
             self._begin_anew()
         return b""
+
+    def _owe_newest(self, behind: Behind, at: Position) -> None:
+        """Its offset says what it has of the topics that it wants in full. Of the others it may lack what was
+        kept back for it when it broke off, so it gets the newest of each.
+        """
+        self._stand(behind, at, Position(at.epoch, 0))
+        assert behind.newest
+        behind.newest.pass_over_forgotten(at.seq)
 
     @property
     def told_interest(self) -> Interest:
@@ -202,7 +213,7 @@ class FeedClient(SocketClient):
         for item in page:
             if isinstance(item, Gap):
                 self._note_gap(item)
-                objects += form.objects([item])
+                objects.append(form.past_gap(item))
             else:
                 objects.append(form.past(item, wanted.id))
         return form.finish(objects)

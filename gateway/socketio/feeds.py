@@ -14,7 +14,7 @@ from broker.errors import ControlError
 from broker.wire import Position
 from gateway.interest import Interest, Wants
 from gateway.socketio.recovery import KEY_NAME, Sealer, new_key
-from gateway.socketio.sets import MIXED, maybe_wants, set_name, set_text
+from gateway.socketio.sets import maybe_wants, set_name, set_text
 
 if TYPE_CHECKING:
     from gateway.socketio.feed_client import FeedClient
@@ -122,7 +122,7 @@ class Feeds:
     def keep(self, interest: Interest) -> None:
         """So that others find it by its name."""
         name = set_name(interest.wants)
-        if name == MIXED or name in self._kept or not interest.wants:
+        if name in self._kept or not interest.wants:
             return
         self._note(name, interest.wants)
         self._kept.add(name)
@@ -141,9 +141,6 @@ class Feeds:
         if name in self._known:
             self._known.move_to_end(name)
             done(self._known[name])
-            return
-        if name == MIXED:
-            done(None)
             return
 
         def looked(text: str | ControlError | None) -> None:

@@ -73,17 +73,21 @@ def as_frames(polled: bytes) -> bytes:
 class PacketForm(Form):
     """What a client of Socket.IO gets that has one set of subscriptions."""
 
-    def __init__(self, carrier: Carrier, forms: Callable[[Interest], PacketForm], name: str) -> None:
+    def __init__(
+        self, carrier: Carrier, forms: Callable[[Interest], PacketForm], name: str, *, is_mixed: bool
+    ) -> None:
         """
         Args:
             forms: the one of another set.
             name: of this set.
+            is_mixed: it wants all of some topics, and less of others.
         """
         name_of_form = f"socket.io, {carrier.name}"
         super().__init__(name_of_form, self._event, self._gap, carrier.frame, self._past, self._told)
         self.carrier, self._forms = carrier, forms
         self.waits_to_be_asked = carrier is POLLING
         self._mark = b'%b"]' % name.encode()
+        self._is_mixed = is_mixed
 
     def of(self, interest: Interest) -> PacketForm:
         return self._forms(interest)
@@ -110,17 +114,29 @@ class PacketForm(Form):
             return self.carrier.text(_PAST_BINARY % made[1:]) + self.carrier.binary(event.payload)
         return self.carrier.text(_PAST % native(event)[1:].replace(SEPARATOR, _ESCAPED))
 
-    def _gap(self, gap: Gap) -> bytes:
+    def past_gap(self, gap: Gap) -> bytes:
+        """One in that past."""
         # {"gap":{...}}
         return self.carrier.text(b'42["gap",%b]' % gap_object(gap)[7:-1])
+
+    def _gap(self, gap: Gap) -> bytes:
+        told, before = self.past_gap(gap), gap.before
+        if gap.after.epoch == before.epoch:
+            return told
+        # From here on the client is in another log, though nothing may come of it for long.
+        return told + self._separator + self.at(Position(before.epoch, before.seq - 1))
 
     def _told(self, name: str, told: bytes, at: Position | None) -> bytes:
         if name == "reply":
             reply = self._reply(told)
             # The offset goes first: whoever has the acknowledgement could not go on without it from here.
-            return reply if at is None else self.at(at) + self._separated(bool(reply)) + reply
-        if name == "at" and at is not None:
+            return reply if at is None else self.at(at) + (self._separator if reply else b"") + reply
+        if name == "at" and at is not None and not self._is_mixed:
             return self.at(at)
+        if name == "at":
+            # It speaks of the topics that are not wanted in full, and an offset would go back in the others.
+            # Who comes back gets the newest of the former in any case (see FeedClient).
+            return self.carrier.text(b'42["at",%b]' % told)
         # {"notice":{...}}
         return self.carrier.text(b'42["%b",%b]' % (name.encode(), told[len(name) + 4 : -1]))
 
@@ -142,8 +158,10 @@ class PacketForm(Form):
         place = str(position).encode()
         return self.carrier.text(b'42["at",{"at":"%b"},"%b.%b' % (place, place, self._mark))
 
-    def _separated(self, is_behind: bool) -> bytes:
-        return SEPARATOR if is_behind and self.carrier is POLLING else b""
+    @property
+    def _separator(self) -> bytes:
+        """Between two packets of one object."""
+        return SEPARATOR if self.carrier is POLLING else b""
 
 
 def _packet(event: Event) -> bytes:
@@ -165,5 +183,7 @@ class Forms:
 
     def __call__(self, interest: Interest) -> PacketForm:
         if (found := self._made.get(interest)) is None:
-            found = self._made[interest] = PacketForm(self._carrier, self, set_name(interest.wants))
+            name = set_name(interest.wants)
+            found = PacketForm(self._carrier, self, name, is_mixed=interest.is_mixed)
+            self._made[interest] = found
         return found

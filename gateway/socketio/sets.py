@@ -9,13 +9,10 @@ import msgspec
 
 from broker.errors import BadPattern
 from broker.topics import is_system, pattern
-from gateway.delivery import ALL, BadDelivery, Delivery
+from gateway.delivery import BadDelivery, Delivery
 from gateway.interest import Want, Wants
 
 NAME_CHARS = 22  # 132 bits
-# Of a set that wants all of some topics and less of others: from one position alone it cannot be told
-# what its client lacks, so it cannot be gone on from.
-MIXED = "-" * NAME_CHARS
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[tuple[str, int]]).decode
@@ -28,8 +25,6 @@ def set_text(wants: Wants) -> str:
 
 def set_name(wants: Wants) -> str:
     """What stands in an offset for it."""
-    if len({want.delivery == ALL for want in wants}) > 1:
-        return MIXED
     return urlsafe_b64encode(sha256(set_text(wants).encode()).digest()).decode()[:NAME_CHARS]
 
 

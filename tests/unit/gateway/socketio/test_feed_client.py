@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from broker.gap import Gap
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway.interest import Want
 from gateway.protocol import notice
 from gateway.socketio.feeds import WAIT_LOOKS
-from gateway.socketio.sets import MIXED, set_name
+from gateway.socketio.sets import set_name
 from tests.support.events import EPOCH, OTHER_EPOCH, position
 from tests.support.flow import Flow
 from tests.support.socketio import Browser, Played, PlayedKeeping
@@ -199,7 +200,7 @@ def test_an_upgrade_meanwhile_keeps_what_it_is_told_of() -> None:
         pytest.param({"offset": offset(1, "a")}, id="before it came"),
         pytest.param({"offset": offset(2, "a", epoch=OTHER_EPOCH)}, id="of another log"),
         pytest.param({"offset": offset(2, "c")}, id="a set that nobody knows"),
-        pytest.param({"offset": f"{position(2)}.{MIXED}"}, id="a set from which nobody can go on"),
+        pytest.param({"offset": f"{position(2)}.{'-' * 22}"}, id="a set that nobody knows"),
         pytest.param({"offset": str(position(2))}, id="no set"),
         pytest.param({"offset": "x"}, id="no offset"),
         pytest.param({"offset": None}, id="none"),
@@ -280,12 +281,43 @@ def test_newest_values_go_on_from_where_nothing_was_owed(flow: Flow) -> None:
     assert browser.topics[-1] == "a/x 6"
 
 
-def test_all_of_some_and_less_of_others_cannot_go_on(flow: Flow, gateway: Played) -> None:
+def test_of_all_of_some_and_less_of_others_comes_what_was_missed_and_the_newest(
+    flow: Flow, gateway: Played
+) -> None:
     browser = following(gateway, "a")
-    browser.ask("subscribe", "b", {"delivery": "latest"})
+    browser.ask("subscribe", "b/*", {"delivery": {"hz": 1}})
+    publish(flow, "b/x", "a")
+    publish(flow, "b/x", "a")  # the former is kept back
+    had = browser.topics
+    assert sorted(had) == ["a 2", "a 4", "b/x 1"]
     browser.break_off()
+    publish(flow, "a", "b/y")
     browser.connect()
-    assert browser.recovered == [False, False]
+    assert browser.recovered == [False, True]
+    assert sorted(browser.topics[len(had) :]) == ["a 5", "b/x 3", "b/y 6"]
+
+
+def test_the_offset_of_such_a_client_never_goes_back(flow: Flow, gateway: Played) -> None:
+    browser = following(gateway, "a")
+    browser.ask("subscribe", "b", {"delivery": {"hz": 1}})
+    publish(flow, "b", "a")
+    publish(flow, "b", "a")
+    publish(flow, "a")
+    flow.pass_time(0.5)
+    flow.hub.expire()  # its positions are told
+    flow.rest()
+    assert browser.offset and browser.offset.split(".")[1] == "5"
+
+
+def test_in_another_log_it_has_a_place_at_once(flow: Flow, gateway: Played) -> None:
+    browser = following(gateway, "a")
+    publish(flow, "a")
+    flow.log.begin_anew(OTHER_EPOCH)
+    flow.hub.change_epoch(OTHER_EPOCH, 0, 0)
+    flow.hub.offer_gap(Gap("**", position(1), Position(OTHER_EPOCH, 1), "epoch"))
+    flow.rest()
+    assert [name for name, _ in browser.others] == ["gap"]
+    assert browser.offset and browser.offset.startswith(f"{OTHER_EPOCH:016x}.0.")
 
 
 def test_what_was_asked_for_of_the_past_says_nothing_of_the_place(flow: Flow, gateway: Played) -> None:

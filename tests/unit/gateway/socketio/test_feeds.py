@@ -8,7 +8,7 @@ from broker.topics import Pattern
 from gateway.interest import Interest, Want, Wants
 from gateway.socketio import feeds
 from gateway.socketio.feeds import Feeds
-from gateway.socketio.sets import MIXED, set_name
+from gateway.socketio.sets import set_name
 from tests.support.events import EPOCH, OTHER_EPOCH
 from tests.support.flow import Flow
 from tests.support.socketio import PlayedKeeping
@@ -98,7 +98,7 @@ def test_a_set_is_kept_once_and_found_by_all(flow: Flow, keeping: PlayedKeeping)
     assert keeping.asked == [f"keep set:{name}", f"look set:{name}"]
 
 
-@pytest.mark.parametrize("name", [MIXED, set_name(interest("x").wants)])
+@pytest.mark.parametrize("name", ["-" * 22, set_name(interest("x").wants)])
 def test_what_nobody_kept_is_none(flow: Flow, keeping: PlayedKeeping, name: str) -> None:
     assert found(made(keeping), flow, name) is None
 

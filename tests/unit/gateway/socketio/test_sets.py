@@ -7,7 +7,7 @@ import pytest
 from broker.topics import Pattern
 from gateway.delivery import ALL, LATEST, Delivery
 from gateway.interest import Want, Wants
-from gateway.socketio.sets import MIXED, NAME_CHARS, maybe_wants, set_name, set_text
+from gateway.socketio.sets import NAME_CHARS, maybe_wants, set_name, set_text
 
 
 def wants(*patterns: str, delivery: Delivery = ALL) -> Wants:
@@ -49,8 +49,10 @@ def test_a_name_is_for_ever() -> None:
     assert set_name(wants("b/*", "a")) == "ALWt9fMNRH-VO8f854bR-I"
 
 
-def test_all_of_some_and_less_of_others_has_no_name_of_its_own() -> None:
-    assert set_name(wants("a") | wants("b", delivery=LATEST)) == MIXED
+def test_how_much_is_wanted_is_part_of_it() -> None:
+    newest_of_b, newest_of_a = wants("b", delivery=LATEST), wants("a", delivery=LATEST)
+    sets = [wants("a", "b"), wants("a") | newest_of_b, wants("b") | newest_of_a]
+    assert len({set_name(each) for each in sets}) == 3
 
 
 @pytest.mark.parametrize(
