@@ -90,9 +90,16 @@ class Streams(NamedTuple):
 class Polls(Protocol):
     """Who answers requests that may wait (see `SocketIO`)."""
 
-    def examine(self, head: Head) -> Wanted | Refusal | None: ...
+    def examine(self, head: Head, address: str) -> Wanted | Refusal | None: ...
     def poll(
-        self, fd: int, wanted: Wanted, behind: bytes, *, stays: bool, done: Callable[[int, bytes], None]
+        self,
+        fd: int,
+        wanted: Wanted,
+        behind: bytes,
+        *,
+        address: str,
+        stays: bool,
+        done: Callable[[int, bytes], None],
     ) -> None: ...
 
 
@@ -320,7 +327,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
         if self.handover and (other := maybe_elsewhere(head, self.handover.gateway_id)):
             return other
         get, streams = head.headers.get, self.streams
-        if self.polls and not is_upgrade(get) and (poll := self.polls.examine(head)):
+        if self.polls and not is_upgrade(get) and (poll := self.polls.examine(head, address[0])):
             return poll
         if is_upgrade(get):
             found = examine(
@@ -366,7 +373,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             get_hub().loop.run_callback(self._go_on, fd, address, behind)
 
         stays = wanted.stays and not self.is_leaving
-        self.polls.poll(fd, wanted, behind, stays=stays, done=done)
+        self.polls.poll(fd, wanted, behind, address=address[0], stays=stays, done=done)
 
     def _go_on(self, fd: int, address: Any, behind: bytes) -> None:
         if self.started:

@@ -143,6 +143,7 @@ class Gateway:
             publish_max_bytes=settings.publish_max_bytes,
             origins=settings.origins,
         )
+        self._lobby = Lobby(settings.arrivals_max, settings.arrivals_per_address_max)
         self._feeds = Feeds(Kept(link.ask), lambda pid: self._handover.tell_all(pid.encode()))
         self._clients = Clients(
             self.hub,
@@ -163,12 +164,12 @@ class Gateway:
             admit=self._refuse_more,
             greet=lambda client: self._drain.greet(client),
             origins=settings.origins,
+            lobby=self._lobby,
         )
         application = self._socketio.over(secured(pages(api)))
         streams = Streams(
             self._adopt_stream, self._refuse_more, settings.history_max, settings.subscriptions_max
         )
-        self._lobby = Lobby(settings.arrivals_max, settings.arrivals_per_address_max)
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._connections_max = min(settings.connections_max, max(1, descriptors - DESCRIPTORS_KEPT))
         # Of connections without permessage-deflate, and with it.

@@ -58,6 +58,7 @@ class Clients:
         self._by_sid: dict[str, EngineClient] = {}
         self._heartbeats: Heartbeats[EngineClient] = Heartbeats(limits.ping_interval_s, limits.ping_timeout_s)
         self._joining: Waiting[EngineClient] = Waiting(limits.connect_s)  # who has yet to say where to
+        self._settled: dict[EngineClient, Callable[[], None]] = {}  # to be called of these
         self._timer: Any = get_hub().loop.timer(0)
         self._due_s: float | None = None  # when that is
 
@@ -77,13 +78,19 @@ class Clients:
         """The same of one that was found just now."""
         return self._by_sid[sid]
 
-    def open(self, fd: int | None, query: str) -> EngineClient:
-        """A new session: its client `open`s next."""
+    def open(self, fd: int | None, query: str, settled: Callable[[], None] | None = None) -> EngineClient:
+        """A new session: its client `open`s next.
+
+        Args:
+            settled: called when it is in a namespace, or has ended.
+        """
         sid = new_sid(self.gateway_id)
         client = self._by_sid[sid] = self._make(self, sid, fd, query)
         now_s = self.now_s()
         self._heartbeats.begin(client, now_s)
         self._joining.add(client, now_s)
+        if settled is not None:
+            self._settled[client] = settled
         self._arm()
         return client
 
@@ -92,14 +99,19 @@ class Clients:
 
     def note_greeted(self, client: EngineClient) -> None:
         """It is in a namespace."""
-        self._joining.discard(client)
+        self._settle(client)
 
     def forget(self, client: EngineClient) -> None:
         """Its session has ended."""
         if self._by_sid.pop(client.sid, None) is not None:
             self._heartbeats.end(client)
-            self._joining.discard(client)
+            self._settle(client)
             self._forgotten(client)
+
+    def _settle(self, client: EngineClient) -> None:
+        self._joining.discard(client)
+        if settled := self._settled.pop(client, None):
+            settled()
 
     def __len__(self) -> int:
         return len(self._by_sid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from gateway.frames import POLICY, close_frame
 from gateway.head import Head
+from gateway.lobby import Lobby
 from gateway.socketio.clients import Clients
 from gateway.socketio.engine import Over
 from gateway.socketio.engine_client import EngineClient
@@ -37,6 +39,7 @@ class SocketIO:
         admit: Callable[[], Refusal | None],
         greet: Callable[[EngineClient], None],
         origins: Collection[str],
+        lobby: Lobby | None = None,
         paths: Collection[str] = PATHS,
     ) -> None:
         """
@@ -44,8 +47,11 @@ class SocketIO:
             admit: why there may be no client more, None if there may.
             greet: called with each that has just come.
             origins: foreign origins that are let in.
+            lobby: counts sessions that were opened by a GET and have asked for no namespace: they cost no
+                connection, so whoever opens many of them is refused some.
         """
         self.clients, self.paths = clients, paths
+        self._lobby = lobby or Lobby()
         self._admit, self._greet = admit, greet
         self._origins = frozenset(origin.lower() for origin in origins)
 
@@ -55,8 +61,10 @@ class SocketIO:
 
     # Polls; see EdgeServer
 
-    def examine(self, head: Head) -> Wanted | Refusal | None:
-        """A GET that polls, or why it may not; None for what is no such request."""
+    def examine(self, head: Head, address: str) -> Wanted | Refusal | None:
+        """A GET that polls, which is to be answered by `poll` then, or why it may not; None for what is no
+        such request.
+        """
         if head.path not in self.paths or head.method != "GET":
             return None
         wanted = examine(head.method, head.query, head.headers.get, self._origins, Over.POLLING)
@@ -67,7 +75,8 @@ class SocketIO:
             return refusal(Fault.REQUEST, wanted.headers, "a poll has no body")
         wanted = wanted._replace(stays=head.stays)
         if wanted.sid is None:
-            return self._admit() or wanted
+            refused = self._admit() or self._lobby.enter(address)
+            return refused._replace(headers={**refused.headers, **wanted.headers}) if refused else wanted
         client = self._maybe_client(wanted.sid)
         if client is None or not client.engine.is_polling:
             return refusal(Fault.SESSION, wanted.headers)
@@ -77,10 +86,15 @@ class SocketIO:
             return refusal(Fault.REQUEST, wanted.headers, "another poll of this session waits")
         return wanted
 
-    def poll(self, fd: int, wanted: Wanted, behind: bytes, *, stays: bool, done: Done) -> None:
+    def poll(
+        self, fd: int, wanted: Wanted, behind: bytes, *, address: str, stays: bool, done: Done
+    ) -> None:
         """Answer one that was examined just now, when there is something to say; see HttpPoll."""
         sid = wanted.sid
-        client = self.clients.open(None, wanted.query) if sid is None else self.clients.client(sid)
+        if sid is None:
+            client = self.clients.open(None, wanted.query, settled=partial(self._lobby.leave, address))
+        else:
+            client = self.clients.client(sid)
         client.poll(HttpPoll(fd, behind, wanted.headers, stays=stays, done=done, lost=client.lose_poll))
         if sid is None:
             client.open()

@@ -7,6 +7,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,3 +349,21 @@ def test_a_foreign_page_hears_nothing_and_is_not_heard(url: str) -> None:
     assert ask(url, POLLING, headers=foreign).status == 403
     session.post('421["subscribe","room/mine"]')
     await_packet(session, "431[")
+
+
+# Sessions that ask for nothing
+
+
+def test_sessions_that_are_in_no_namespace_are_limited(tmp_path: Path, broker: Broker) -> None:
+    """They hold no connection, so that one address could have as many as it likes."""
+    with running_gateway(tmp_path, broker, arrivals_per_address_max=5) as narrow:
+        url = narrow.address["own"] + "/socket.io/"
+        sessions = [Polled(url) for _ in range(4)]  # whoever asks is an arrival himself
+        refused = ask(url)
+        assert (refused.status, json.loads(refused.text)["error"]["code"]) == (429, "too_many_arrivals")
+        assert sessions[0].post("40").status == 200
+        await_packet(sessions[0], "40{")
+        assert Polled(url).hello["sid"]
+        assert ask(url).status == 429
+        assert sessions[1].post("1").status == 200
+        assert Polled(url).hello["sid"]
