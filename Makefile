@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= chromium
+# Tests wait for processes most of the time: two at once take half as long on two cores.
+WORKERS ?= 2
 FIREFOX ?= firefox-esr
 
 # pip, npm and the browser keep their caches below HOME: without a usable one they get a place here.
@@ -15,7 +17,7 @@ export npm_config_update_notifier := false
 
 # Recipes run one after the other, also under -j: pytest's closing line is the last one of `make test`.
 .NOTPARALLEL:
-.PHONY: help up restart rolling test lint types test-web test-python browsers chromium firefox-esr bench faults official soak faketime peers proxies pins clean
+.PHONY: help up restart rolling test lint types test-web test-python models browsers chromium firefox-esr bench faults official soak faketime peers proxies pins clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +27,7 @@ help:
 	@echo 'make test     install what tests need, then lint, types and all tests'
 	@echo 'make lint     ruff alone'
 	@echo 'make types    mypy alone'
+	@echo 'make models   search the models for lost events, elsewhere each time (RUNS=2000 of each)'
 	@echo 'make bench    speed and memory of this machine, beside those of other servers (BENCH=--quick: sooner)'
 	@echo 'make faults   bring about faults in real processes, twenty times each: two hours (FAULTS="--only F1 F4": sooner)'
 	@echo 'make official 600 official Socket.IO clients through a round robin, while a gateway is killed (OFFICIAL="--seed 2")'
@@ -55,7 +58,11 @@ test-web: web/node_modules/.dev
 	cd web && node --test
 
 test-python: .venv/dev web/node_modules/.dev browsers proxies
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+RUNS ?= 2000
+models: .venv/dev
+	PENSTOCK_MODEL_RUNS=$(RUNS) $(BIN)/python -m pytest -n $(WORKERS) -o faulthandler_timeout=0 tests/model -k 'runTest or seeds'
 
 bench: .venv/dev peers
 	@$(BIN)/python -m tests.bench --json bench-$$(date +%Y%m%d-%H%M%S).json $(BENCH)

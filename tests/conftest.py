@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
 # No deadline for one example: on a busy machine it would judge the machine. A failure prints what
-# repeats it.
-settings.register_profile("penstock", deadline=None, print_blob=True)
+# repeats it. The same examples in each run: a change is judged by what it changes. With PENSTOCK_MODEL_RUNS
+# models search elsewhere each time, as often as that says.
+IS_SEARCH = "PENSTOCK_MODEL_RUNS" in os.environ
+settings.register_profile("penstock", deadline=None, print_blob=True, derandomize=not IS_SEARCH)
 settings.load_profile("penstock")

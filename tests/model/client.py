@@ -180,7 +180,10 @@ class Client:
             if each.pattern.matches(gap["pattern"])
         )
         hole = Hole(Pattern(gap["pattern"]), after, before, gap["cause"], gap.get("lost"), had, is_of_all)
-        self.holes.append(hole)
+        # Of a topic that it wants no more it writes down no events, and could not tell what is missing.
+        wanted = [each for each in self.subscriptions.values() if each.pattern.matches(gap["pattern"])]
+        if wanted or hole.lost is None:
+            self.holes.append(hole)
         return hole
 
     def _past(self, told: dict[str, Any]) -> None:

@@ -164,7 +164,7 @@ MOVES = settings(stateful_step_count=60, deadline=None, suppress_health_check=li
 
 
 def runs(usual: int) -> settings:
-    """So many of them, if nobody asks for another number."""
+    """So many of them, if nobody asks for another number (see tests/conftest.py)."""
     return settings(MOVES, max_examples=int(os.environ.get("PENSTOCK_MODEL_RUNS", usual)))
 
 

@@ -8,10 +8,10 @@ moves that lead to the loss, as few as it can find.
 from __future__ import annotations
 
 import pytest
-from hypothesis import seed, settings
+from hypothesis import seed
 
 from tests.model.clients import ClientsMachine, give_way_after_each_send
-from tests.model.machine import ALL_FAULTS, MOVES, Loss, runs, search
+from tests.model.machine import ALL_FAULTS, Loss, runs, search
 
 __all__ = ["TestModel", "TestUncounted", "give_way_after_each_send"]
 
@@ -28,7 +28,7 @@ class UncountedMachine(ClientsMachine):
     counts_drops = False
 
 
-UncountedMachine.TestCase.settings = settings(MOVES, max_examples=50)
+UncountedMachine.TestCase.settings = runs(50)
 TestUncounted = UncountedMachine.TestCase
 
 
