@@ -32,6 +32,7 @@ from tests.support.waiting import DEADLINE_S, wait_for
 
 OPERATING = DOCS / "operating.md"
 PRODUCERS = DOCS / "producers.md"
+SOCKET_IO = DOCS / "socketio.md"
 SUBSCRIBERS = DOCS / "subscribers.md"
 PACKAGES = REPO / "web" / "node_modules"
 # What an object has only sometimes.
@@ -150,6 +151,15 @@ def test_a_listener_in_five_lines(broker: Broker, gateway: Gateway, tmp_path: Pa
     push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.5}']])
     with reading(node(browser + code, tmp_path), tmp_path) as out:
         wait_printed(out, "room/temperature { celsius: 20.5 }")
+        push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.6}']])
+        wait_printed(out, "room/temperature { celsius: 20.6 }")
+
+
+def test_a_client_of_socket_io(broker: Broker, gateway: Gateway, tmp_path: Path) -> None:
+    (code,) = blocks(SOCKET_IO, "js")
+    push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.5}']])
+    with reading(node(here(code, broker, gateway), tmp_path), tmp_path) as out:
+        wait_printed(out, "room/temperature { celsius: 20.5 }", "subscribed { position: ", "recovered: true")
         push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.6}']])
         wait_printed(out, "room/temperature { celsius: 20.6 }")
 
