@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 NOTE_S = 3_600.0  # between two writes of one value for its use
 NOTED_AT_ONCE = 8
+TELL_S = 60.0  # between two lines of the log that say how many went
 
 
 class Kept:
@@ -29,6 +30,7 @@ class Kept:
         self._shelf = Shelf()
         self._noted_s: dict[str, float] = {}  # by name: when it was last written, of the log's age clock
         self._due: dict[str, None] = {}  # names whose use has yet to be written
+        self._forgot, self._told_s = 0, -inf  # how many went since that was last told, and when it was
 
     def __len__(self) -> int:
         return len(self._shelf)
@@ -81,8 +83,10 @@ class Kept:
         for each in leaving:
             self._noted_s.pop(each.name, None)
             self._due.pop(each.name, None)
-        if leaving:
-            log.info("forgot kept=%d first=%s", len(leaving), leaving[0].name)
+        self._forgot += len(leaving)
+        if leaving and self._index.clock_s - self._told_s >= TELL_S:
+            log.info("forgot kept=%d, the last of them name=%s", self._forgot, leaving[-1].name)
+            self._told_s, self._forgot = self._index.clock_s, 0
         self._shelf.put(item)
         self._noted_s[name] = self._index.clock_s
         return value

@@ -13,6 +13,7 @@ from broker.settings import BrokerSettings
 
 # A peer that never says ZMTP is let go after the handshake interval.
 HANDSHAKE_MS = 5_000
+ZAP_DOMAIN = b"penstock"
 # A subscriber that vanished without a word, after the heartbeat's time-out: its queue would fill. Elsewhere
 # there is none. Of a producer that has sent its last and closed, bytes written to it make its kernel reset
 # the connection and drop what our full buffers had not let it send yet (up to 16,000 events). And where a
@@ -78,6 +79,10 @@ def _bind(socket: zmq.Socket[bytes], name: str, address: str, message_max: int) 
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, message_max)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    # Nobody answers for this domain, and who speaks ZMTP 3 is let in all the same. But with one libzmq takes
+    # no ZMTP 1 or 2, of which the former begins with any byte: without it a POST of HTTP is frames, and any
+    # web page could have its visitors' browsers publish.
+    socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
     if name == "feed":
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)

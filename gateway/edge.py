@@ -248,6 +248,9 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
 
     def _shed(self, error: OSError) -> None:
         """No descriptor is left. With the spare one the next in the queue is told so, rather than to wait."""
+        if len(self._kept):
+            self._kept.oldest().close()  # who is idle goes first
+            return
         if self._spare is not None:
             self._spare.close()
             with suppress(OSError):

@@ -24,12 +24,13 @@ Wants = frozenset[Want]
 class Interest:
     """A set of subscriptions, shared by all connections that have the same."""
 
-    __slots__ = ("__weakref__", "_cache", "collects", "conflates", "wants")
+    __slots__ = ("__weakref__", "_cache", "collects", "conflates", "name", "wants")
 
     def __init__(self, wants: Wants) -> None:
         self.wants = wants
         self.collects = any(wanted.delivery == ALL for wanted in wants)  # all of some topics
         self.conflates = any(wanted.delivery != ALL for wanted in wants)  # less of some
+        self.name: str | None = None  # in offsets of Socket.IO, once somebody wants it (see `sets`)
         self._cache: dict[str, Delivery | None] | None = None
 
     @property

@@ -14,6 +14,7 @@ from whitenoise import WhiteNoise
 
 log = logging.getLogger(__name__)
 
+VERSIONED = "/lib/"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 
@@ -22,10 +23,13 @@ def pages(application: Any, web: Path = WEB) -> Any:
 
     Our own files are looked at anew for each request, so that what is edited or added is right at
     once; browsers ask each time and are mostly answered 304. Those of vendor.json are found once,
-    now: they have their version in the URL and are kept for good.
+    now: most have their version in the URL and are kept for good.
     """
     vendor = WhiteNoise(
-        application, allow_all_origins=False, immutable_file_test=lambda _path, _url: True
+        application,
+        max_age=0,
+        allow_all_origins=False,
+        immutable_file_test=lambda _path, url: url.startswith(VERSIONED),
     )
     for url, name in json.loads((web / "vendor.json").read_text()).items():
         path = web / "node_modules" / name

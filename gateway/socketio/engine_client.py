@@ -324,7 +324,7 @@ class EngineClient(Peer):
         if self.engine.is_probing:
             self._drop_socket()
         elif not self._has_dropped:
-            self.end(code, reason, before=before)
+            self.end(code, reason, before=before or (self.last_word(reason) if reason else b""))
 
     def send_away(self, wait_s: float) -> None:
         told = protocol.notice("draining", come_back_s=round(wait_s, 1))

@@ -13,6 +13,7 @@ from gateway.forms import encode
 from gateway.protocol import Command, Refusal, command, publish
 from gateway.socketio.forms import NO_ID
 from gateway.socketio.packets import Event
+from gateway.socketio.recovery import maybe_place
 
 EVENTS = ("subscribe", "unsubscribe", "publish")
 _OPTIONS = {"subscribe": {"history", "since", "delivery"}, "unsubscribe": set[str](), "publish": {"key"}}
@@ -42,6 +43,8 @@ def asked(event: Event, history_max: int) -> Command:
         return Refusal(event.id, "bad_request", message)
     if event.name == "publish":
         return publish(id, args[0], _payload(args[1]), given.get("key"))
+    if isinstance(since := given.get("since"), str) and maybe_place(since):
+        given = {**given, "since": since.rpartition(".")[0]}  # an offset, of which it is the beginning
     return command(event.name, id, {event.name: args[0], **given}, history_max)
 
 

@@ -72,7 +72,7 @@ class FeedClient(SocketClient):
 
         # A gateway that has just begun knows nobody: who would go on waits until it does.
         looks = math.inf if isinstance(pid, str) and place else WAIT_LOOKS
-        self._feeds.await_key(self.hub.epoch, come, looks)
+        self._feeds.await_key(self, self.hub.epoch, come, looks)
 
     def _come_back(self, pid: str, position: Position, name: str) -> None:
         self._feeds.replace(pid, self)
@@ -89,7 +89,7 @@ class FeedClient(SocketClient):
                 behind.cut = Restore(self.hub, of_set(wants, position), self.pump)
                 self.pump()
 
-        self._feeds.find(name, found)
+        self._feeds.sets.find(name, found)
 
     def late_to_join(self) -> None:
         if not self.is_in(ROOT):
@@ -130,6 +130,10 @@ class FeedClient(SocketClient):
     def is_greeted(self) -> bool:
         """It is in the namespace, and has been told so."""
         return self.is_in(ROOT) and self._coming is None
+
+    def _be_over(self) -> None:
+        self._coming = None  # what is still to be answered finds nobody
+        super()._be_over()
 
     # What it says
 
@@ -223,4 +227,4 @@ class FeedClient(SocketClient):
 
     def _set_interest(self, behind: Behind, position: Any, wants: Wants) -> None:
         super()._set_interest(behind, position, wants)
-        self._feeds.keep(self.interest)
+        self._feeds.sets.keep(self.interest)

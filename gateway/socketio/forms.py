@@ -20,7 +20,7 @@ from gateway.event import Event
 from gateway.forms import Form, gap_object, is_binary, native, object_with
 from gateway.frames import binary_frame, text_frame
 from gateway.interest import Interest
-from gateway.socketio.sets import set_name
+from gateway.socketio.sets import name_of
 
 SEPARATOR = b"\x1e"
 _ESCAPED = b"\\u001e"  # where it stands in a string of a payload, which is the only place it can
@@ -183,7 +183,6 @@ class Forms:
 
     def __call__(self, interest: Interest) -> PacketForm:
         if (found := self._made.get(interest)) is None:
-            name = set_name(interest.wants)
-            found = PacketForm(self._carrier, self, name, is_mixed=interest.is_mixed)
+            found = PacketForm(self._carrier, self, name_of(interest), is_mixed=interest.is_mixed)
             self._made[interest] = found
         return found

@@ -10,7 +10,7 @@ import msgspec
 from broker.errors import BadPattern
 from broker.topics import is_system, pattern
 from gateway.delivery import BadDelivery, Delivery
-from gateway.interest import Want, Wants
+from gateway.interest import Interest, Want, Wants
 
 NAME_CHARS = 22  # 132 bits
 
@@ -26,6 +26,13 @@ def set_text(wants: Wants) -> str:
 def set_name(wants: Wants) -> str:
     """What stands in an offset for it."""
     return urlsafe_b64encode(sha256(set_text(wants).encode()).digest()).decode()[:NAME_CHARS]
+
+
+def name_of(interest: Interest) -> str:
+    """`set_name`, made once for all who have it: of a thousand patterns that takes half a millisecond."""
+    if (name := interest.name) is None:
+        name = interest.name = set_name(interest.wants)
+    return name
 
 
 def maybe_wants(name: str, text: str) -> Wants | None:

@@ -101,6 +101,28 @@ def test_two_talk_and_a_third_room_does_not_hear(page: Page, other: Page, gatewa
     assert page.problems == NO_PROBLEMS and other.problems == NO_PROBLEMS
 
 
+def test_it_says_where_what_is_written_goes(page: Page, gateway: Gateway) -> None:
+    def wait_place(text: str) -> None:
+        wait_for(lambda: page.text("#place") == text, what=lambda: f"{text!r}: {page.text('#place')!r}")
+
+    open_chat(page, gateway)
+    assert page.text("#place") == "Enter a room to write there."
+    assert page.evaluate("document.querySelector('#send').disabled")
+    enter(page, "here", "Ada")
+    wait_place("You are in room/here.")
+    page.type("#room", "elsewhere")
+    say(page, "hello")
+    wait_heard(page, "Ada: hello")
+    assert page.text("#place") == "You are in room/here."
+    page.click("#entrance button")
+    wait_place("You are in room/elsewhere.")
+    wait_heard(page)
+    gateway.kill()
+    wait_place("No connection: you can write in room/elsewhere when it is back.")
+    gateway.start()
+    wait_place("You are in room/elsewhere.")
+
+
 def test_who_comes_later_reads_the_last_fifty(page: Page, broker: Broker, gateway: Gateway) -> None:
     from_a_program(broker, "long", [str(n) for n in range(60)])
     open_chat(page, gateway)
@@ -173,6 +195,7 @@ def test_who_may_not_publish_is_told_what_allows_it(
         told = wait_for(lambda: page.text("#refused"), what="a refusal")
         assert "Nobody may write here." in told
         assert 'anonymous_publish = ["room/**"]' in told
+        assert "a restart does not take it" in told
         assert page.evaluate("document.querySelector('#text').value") == "hello?"
         assert said(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") == 320

@@ -158,6 +158,7 @@ def test_it_says_error_where_it_is_refused(page: Page, gateway: Gateway) -> None
     wait_for(lambda: page.problems["console"], what="the reason")
     (reason,) = page.problems["console"]
     assert reason.startswith("$broker/beat: ")
+    assert page.text("#note") == reason.removeprefix("$broker/beat: ")
     assert page.problems == {**NO_PROBLEMS, "console": [reason]}
 
 
@@ -179,6 +180,28 @@ def test_another_field_of_another_topic(page: Page, broker: Broker, gateway: Gat
     wait_for(lambda: logged(broker.address["control"], "host/load"), what="an event in the log")
     open_graph(page, gateway, "?topic=host/load&field=long.five")
     wait_for(lambda: values(page)[-3:] == [1, 2, 3], what=lambda: f"that field: {values(page)}")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        pytest.param("", "no numbers on {} yet", id="none at all"),
+        pytest.param("&field=z", "no numbers in z of {} yet", id="none of that name"),
+    ],
+)
+def test_it_says_that_there_are_no_numbers_until_there_are(
+    page: Page, broker: Broker, gateway: Gateway, query: str, told: str
+) -> None:
+    topic = f"words/{next(_serial)}"
+    push(broker.address["push"], [[topic.encode(), b"none here"]])
+    wait_for(lambda: logged(broker.address["control"], topic), what="words in the log")
+    open_graph(page, gateway, f"?topic={topic}{query}")
+    wait_for(lambda: page.text("#note") == told.format(topic), what=lambda: f"that: {page.text('#note')!r}")
+    wait_said(page, WEBSOCKET)
+    assert page.violations == []
+    push(broker.address["push"], [[topic.encode(), b'{"z": 1}']])
+    wait_for(lambda: page.text("#note") == "", what=lambda: f"nothing more: {page.text('#note')!r}")
+    assert page.problems == NO_PROBLEMS
 
 
 @pytest.mark.usefixtures("demo")

@@ -108,7 +108,7 @@ def test_the_longest_unused_goes_first_and_secrets_last(
     on.log.kept.maybe("a")
     on.log.kept.keep("b", b"b")
     keep(on.log, "d", "e")
-    assert "forgot kept=1 first=c" in caplog.text
+    assert "forgot kept=1, the last of them name=c" in caplog.text
     for log in (on.log, on.log if durability == "memory" else on.again()):
         assert kept(log, "key:1", "a", "b", "c", "d", "e") == ["key:1", "b", "d", "e"]
 

@@ -81,6 +81,38 @@ def test_what_is_no_event_is_dropped_and_counted_and_the_stream_goes_on(
     assert dropped(broker) == {**counts, reason: counts.get(reason, 0) + len(BAD[reason])}
 
 
+# A frame of ZMTP 1 is its length and flags, and what it holds; the first one is the peer's name.
+OLD_ZMTP = b"\x01\x00" + b"\x05\x01room" + b"\x02\x00x"
+# What a page can have a browser send anywhere: its path and headers are frames of that, too, to who wants.
+HTTP = b"POST /" + b"a" * 73 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n" + OLD_ZMTP[2:]
+
+
+@pytest.mark.parametrize("port", ["push", "ingest", "control", "feed"])
+@pytest.mark.parametrize("said", [pytest.param(OLD_ZMTP, id="ZMTP 1"), pytest.param(HTTP, id="HTTP")])
+def test_who_does_not_speak_zmtp_3_publishes_nothing(broker: Broker, port: str, said: bytes) -> None:
+    host, number = broker.address[port].removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(number)), DEADLINE_S) as peer:
+        peer.sendall(said)
+        heard = b""
+        while data := _read(peer):
+            heard += data
+        assert b"HTTP" not in heard
+        before = status(broker.address["control"])
+        push(broker.address["push"], numbered("after", [1]))
+        wait_for(lambda: status(broker.address["control"]).logged > before.logged, what="an event")
+        after = status(broker.address["control"])
+        assert (after.received, after.dropped) == (before.received + 1, before.dropped)
+        assert [event.topic for event in logged(broker.address["control"], "**")][-1] == "after"
+
+
+def _read(peer: socket.socket) -> bytes:
+    """Until it is closed."""
+    try:
+        return peer.recv(4096)
+    except ConnectionError:
+        return b""
+
+
 def test_a_flood_of_bad_messages_is_a_line_a_second_in_the_log(tmp_path: Path) -> None:
     with running_broker(tmp_path) as broker:
         push(broker.address["push"], [[b"a b", b"1"]] * 5_000)

@@ -147,3 +147,22 @@ def test_a_gateway_without_descriptors_says_so_serves_those_it_has_and_recovers(
         wait_for(lambda: knocking().status == 101, what="a place again")
         wait_for(lambda: "refused code=no_descriptor" in gateway.stderr(), what="a line that says so")
         assert "Traceback" not in gateway.stderr()
+
+
+def test_where_descriptors_are_few_who_is_idle_goes_first(
+    gateway: Gateway, knocking: Callable[[], Knock]
+) -> None:
+    host, port = gateway.address["url"].removeprefix("http://").split(":")
+    process = psutil.Process(gateway.pid)
+    with ExitStack() as crowd:
+        idle = [crowd.enter_context(socket.create_connection((host, int(port)))) for _ in range(20)]
+        for each in idle:
+            each.settimeout(DEADLINE_S)
+            each.sendall(b"GET /favicon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = each.makefile("rb").readline()
+            assert b" 200 " in answer
+        wait_for(lambda: process.num_fds() >= 20, what="they are kept")
+        _, hard = process.rlimit(resource.RLIMIT_NOFILE)
+        process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds() + 1, hard))
+        assert [knocking().status for _ in range(10)] == [101] * 10
+    assert "Traceback" not in gateway.stderr()

@@ -367,3 +367,14 @@ def test_sessions_that_are_in_no_namespace_are_limited(tmp_path: Path, broker: B
         assert ask(url).status == 429
         assert sessions[1].post("1").status == 200
         assert Polled(url).hello["sid"]
+
+
+def test_a_message_that_is_too_large_is_told_before_the_end(url: str) -> None:
+    with socket(url) as large:
+        large.send("40")
+        while not str(hear(large)).startswith("40{"):
+            pass
+        large.send("42" + json.dumps(["publish", "room/1", "x" * 70_000]))
+        heard, code = hear_end(large)
+    assert code == 1009
+    assert any("65536 bytes" in each["message"] for each in said(heard)), heard

@@ -18,7 +18,8 @@ from gateway.socketio.clients import Clients
 from gateway.socketio.engine import Over
 from gateway.socketio.engine_client import EngineClient
 from gateway.socketio.feed_client import FeedClient
-from gateway.socketio.feeds import Feeds, Looked
+from gateway.socketio.feeds import Feeds
+from gateway.socketio.kept_sets import Looked
 from gateway.socketio.limits import Limits
 from gateway.socketio.urls import maybe_opening
 from gateway.wheel import Wheel

@@ -149,11 +149,20 @@ def commands() -> list[tuple[str, str]]:
     return [(page.name, line) for page in PAGES for line in lines(page, "sh")]
 
 
+def assert_is_setting(given: str) -> None:
+    """`given`: a variable with its value."""
+    section, name = given.partition("=")[0].removeprefix("PENSTOCK_").lower().split("__")
+    assert name in SETTINGS[section].__struct_fields__
+
+
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_every_command_of_the_docs_is_one(page: str, line: str) -> None:
     """Known, and with arguments that it takes; what can be run is run in tests/process."""
     for part in line.partition("#")[0].split("|"):
         program, *args = shlex.split(part)
+        while program.startswith("PENSTOCK_"):
+            assert_is_setting(program)
+            program, *args = args
         if program == "penstock":
             name, command, rest = penstock.cli.resolve_command(click.Context(penstock.cli), args)
             assert command is not None
@@ -164,8 +173,7 @@ def test_every_command_of_the_docs_is_one(page: str, line: str) -> None:
         elif program.startswith("supervisor"):
             assert (REPO / args[args.index("-c") + 1]).is_file()
         elif program == "export":
-            section, name = args[0].partition("=")[0].removeprefix("PENSTOCK_").lower().split("__")
-            assert name in SETTINGS[section].__struct_fields__
+            assert_is_setting(args[0])
         elif program == "python":
             assert importlib.util.find_spec(args[args.index("-m") + 1])
         else:

@@ -5,7 +5,7 @@ import { EventEmitter } from 'node:events'
 import { describe, test } from 'node:test'
 import { MOST_POINTS, pointOf, Points } from '../public/classic/points.js'
 import { followState } from '../public/classic/state.js'
-import { messageOf, topicOf } from '../public/examples/rooms.js'
+import { messageOf, placeIn, topicOf } from '../public/examples/rooms.js'
 
 describe('pointOf', () => {
   const time = 1_790_000_000
@@ -75,8 +75,8 @@ class Socket extends EventEmitter {
     this.emit('disconnect')
   }
 
-  fail(description) {
-    this.emit('connect_error', { description })
+  fail(description, answer) {
+    this.emit('connect_error', { message: 'xhr poll error', description, context: { responseText: answer } })
   }
 
   disconnect() {
@@ -105,6 +105,21 @@ describe('followState', () => {
       assert.deepEqual(heard, told)
     })
   }
+  for (const [name, act, reason] of [
+    ['in the words of the gateway', s => s.fail(403, '{"code":4,"message":"Forbidden: no"}'), 'Forbidden: no'],
+    ['of an answer that is none of a gateway', s => s.fail(403, '<html>'), 'xhr poll error'],
+    ['of a packet that refuses', s => { s.active = false; s.emit('connect_error', new Error('Invalid namespace')) }, 'Invalid namespace'],
+    ['of an end on purpose', s => { s.connect('polling'); s.active = false; s.emit('disconnect', 'io server disconnect') }, 'io server disconnect'],
+    ['none of what it comes back from', s => s.fail(503, '{"message":"busy"}'), undefined],
+  ]) {
+    test(`the reason ${name}`, () => {
+      const socket = new Socket()
+      let heard
+      followState(socket, (_, reason) => { heard = reason })
+      act(socket)
+      assert.equal(heard, reason)
+    })
+  }
   test('nothing more once it is undone', () => {
     const socket = new Socket()
     const heard = []
@@ -123,6 +138,15 @@ describe('topicOf', () => {
     ['', null], ['.', null], ['..', null], ['a b', null], ['a/b', null], ['*', null], ['a\u0000', null],
     ['x'.repeat(250), `room/${'x'.repeat(250)}`], ['ü'.repeat(126), null],
   ]) test(JSON.stringify(room.slice(0, 20)), () => assert.equal(topicOf(room), topic))
+})
+
+describe('placeIn', () => {
+  for (const [name, state, words] of [
+    ['before it', { topic: null, isIn: false, isConnected: true }, 'Enter a room to write there.'],
+    ['asked for', { topic: 'room/tea', isIn: false, isConnected: true }, 'Entering room/tea...'],
+    ['there', { topic: 'room/tea', isIn: true, isConnected: true }, 'You are in room/tea.'],
+    ['away', { topic: 'room/tea', isIn: true, isConnected: false }, 'No connection: you can write in room/tea when it is back.'],
+  ]) test(name, () => assert.equal(placeIn(state), words))
 })
 
 describe('messageOf', () => {

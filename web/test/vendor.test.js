@@ -12,7 +12,8 @@ for (const [path, file] of Object.entries(read('vendor.json'))) {
   test(`${path} is of the pinned version`, () => {
     const name = file.split('/')[0]
     const version = read('package.json').dependencies[name]
-    assert.match(path, new RegExp(`^/lib/${name}-${version.replaceAll('.', '\\.')}/`))
+    // The client of Socket.IO also has the address at which its own server has it, and is not kept from there.
+    if (!path.startsWith('/socket.io/')) assert.match(path, new RegExp(`^/lib/${name}-${version.replaceAll('.', '\\.')}/`))
     assert.ok(existsSync(new URL(`node_modules/${file}`, here)))
   })
 }

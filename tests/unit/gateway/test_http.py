@@ -407,7 +407,11 @@ def web(tmp_path: Path) -> Path:
     (tmp_path / "node_modules" / "lib" / "lib.css").write_text("p {}")
     (tmp_path / "node_modules" / "lib" / "secret.js").write_text("no")
     (tmp_path / "secret.txt").write_text("no")
-    vendor = {"/lib/lib-1.0.0/lib.css": "lib/lib.css", "/lib/gone-1.0.0/gone.js": "gone/gone.js"}
+    vendor = {
+        "/lib/lib-1.0.0/lib.css": "lib/lib.css",
+        "/socket.io/lib.css": "lib/lib.css",
+        "/lib/gone-1.0.0/gone.js": "gone/gone.js",
+    }
     (tmp_path / "vendor.json").write_text(json.dumps(vendor))
     return tmp_path
 
@@ -428,6 +432,9 @@ def site(web: Path, api: Api) -> Client:
             "text/css",
             "max-age=315360000, public, immutable",
             id="third-party",
+        ),
+        pytest.param(
+            "/socket.io/lib.css", "p {}", "text/css", "max-age=0, public", id="third-party, no version"
         ),
     ],
 )

@@ -12,17 +12,16 @@ const asked = new URLSearchParams(location.search)
 const topic = asked.get('topic') || 'graph'
 const field = asked.get('field')
 
-const state = document.getElementById('state')
+const [state, note] = ['state', 'note'].map(id => document.getElementById(id))
 const points = new Points()
 const draw = graph(document.getElementById('graph'))
 let isNew = true // since it was drawn
 
 const socket = io()
-// A text that stays the same must not be announced again.
-const tell = text => { if (state.textContent !== text) state.textContent = text }
-followState(socket, tell)
-
 let isFollowing = false
+let whyError = ''
+
+followState(socket, tell)
 
 socket.on('connect', () => {
   // Recovered: it follows still, and what it missed has come or is coming.
@@ -33,10 +32,11 @@ socket.on('connect', () => {
   if (socket.recovered) socket.emit('unsubscribe', topic, clear)
   socket.emit('subscribe', topic, { history: MOST_POINTS }, ({ error }) => {
     isFollowing = !error
+    showNote()
     if (!error) return
     console.error(`${topic}: ${error.message}`)
     socket.disconnect()
-    tell(ERROR)
+    tell(ERROR, error.message)
   })
 })
 socket.on('event', event => {
@@ -44,12 +44,30 @@ socket.on('event', event => {
   if (!point) return
   points.add(point)
   isNew = true
+  showNote()
 })
 socket.on('gap', () => points.tear())
 
 function clear() {
   points.clear()
   isNew = true
+}
+
+function tell(text, reason = '') {
+  whyError = reason
+  show(state, text)
+  showNote()
+}
+
+/** Why it is an error, or why the graph is empty; as a rule nothing. */
+function showNote() {
+  const numbers = field ? `numbers in ${field} of` : 'numbers on'
+  show(note, whyError || (isFollowing && !points.all.length ? `no ${numbers} ${topic} yet` : ''))
+}
+
+// A text that stays the same must not be announced again.
+function show(element, text) {
+  if (element.textContent !== text) element.textContent = text
 }
 
 setInterval(() => {

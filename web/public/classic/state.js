@@ -11,9 +11,9 @@ export const connected = transport => `Connected: ${transport}`
 
 /**
  * Tells each state, until the returned function is called: `Connected: <transport>`, also after an
- * upgrade; `Closed`, and it tries again by itself; `Error`, and it does not.
+ * upgrade; `Closed`, and it tries again by itself; `Error`, and it does not, with the reason.
  * @param {import('socket.io-client').Socket} socket
- * @param {(text: string) => void} tell
+ * @param {(text: string, reason?: string) => void} tell
  */
 export function followState(socket, tell) {
   let engine
@@ -27,15 +27,25 @@ export function followState(socket, tell) {
       tell(connected(engine.transport.name))
     },
     // Not active: the gateway refused, or ended it on purpose, and the client does not come back.
-    disconnect: () => tell(socket.active ? CLOSED : ERROR),
+    disconnect: reason => socket.active ? tell(CLOSED) : tell(ERROR, reason),
     connect_error(error) {
       if (REFUSED.includes(error.description)) socket.disconnect()
-      tell(socket.active ? CLOSED : ERROR)
+      if (socket.active) tell(CLOSED)
+      else tell(ERROR, reasonOf(error))
     },
   }
   for (const [name, listener] of Object.entries(listeners)) socket.on(name, listener)
   return () => {
     engine?.off('upgrade', upgraded)
     for (const [name, listener] of Object.entries(listeners)) socket.off(name, listener)
+  }
+}
+
+/** In the gateway's words, where it has answered a poll: the client's own are the same for all. */
+function reasonOf(error) {
+  try {
+    return JSON.parse(error.context.responseText).message ?? error.message
+  } catch {
+    return error.message
   }
 }

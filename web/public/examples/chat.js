@@ -4,13 +4,13 @@ import { io } from '/lib/socket.io-client-4.8.4/socket.io.esm.min.js'
 import { followState } from '../classic/state.js'
 import { remember, remembered } from '../page/memory.js'
 import { Lines } from './lines.js'
-import { messageOf, topicOf } from './rooms.js'
+import { messageOf, placeIn, topicOf } from './rooms.js'
 
 const HISTORY = 50
 const ANSWER_MS = 15_000 // the gateway gives the broker 10 seconds
 
 const byId = id => document.getElementById(id)
-const [name, room, text, send, refused] = ['name', 'room', 'text', 'send', 'refused'].map(byId)
+const [name, room, text, send, refused, place] = ['name', 'room', 'text', 'send', 'refused', 'place'].map(byId)
 const lines = new Lines(byId('log'))
 const socket = io()
 /** @type {string | null} of the room that is wanted */ let topic = null
@@ -19,7 +19,7 @@ let isIn = false // it has said yes
 
 followState(socket, words => {
   byId('state').textContent = words
-  allowWriting()
+  showPlace()
 })
 socket.on('connect', () => {
   // Recovered: it is in the room still, and what was said meanwhile has come or is coming.
@@ -44,9 +44,11 @@ function join() {
     if (wanted !== asked) return
     lines.isPast = false
     isIn = !error
-    if (!error) return
-    asked = null
-    tell(`The room stays shut: ${error.message}`)
+    if (error) {
+      asked = topic = null
+      tell(`The room stays shut: ${error.message}`)
+    }
+    showPlace()
   })
 }
 
@@ -56,7 +58,11 @@ function leave() {
   asked = null
 }
 
-function allowWriting() {
+/** Where what is written goes, which the field of the room may be ahead of; and whether it can. */
+function showPlace() {
+  const words = placeIn({ topic, isIn, isConnected: socket.connected })
+  // A text that stays the same must not be announced again.
+  if (place.textContent !== words) place.textContent = words
   text.disabled = send.disabled = !topic || !socket.connected
 }
 
@@ -68,9 +74,7 @@ function tell(words, remedy = '') {
 }
 
 room.addEventListener('input', () => {
-  const wanted = topicOf(room.value)
-  byId('topic').textContent = wanted ?? 'room/...'
-  room.setCustomValidity(wanted || !room.value ? '' : 'One word: no spaces, no / and no *.')
+  room.setCustomValidity(topicOf(room.value) || !room.value ? '' : 'One word: no spaces, no / and no *.')
 })
 
 byId('entrance').addEventListener('submit', event => {
@@ -80,7 +84,7 @@ byId('entrance').addEventListener('submit', event => {
   history.replaceState(null, '', `?${new URLSearchParams({ room: room.value })}`)
   refused.hidden = true
   join()
-  allowWriting()
+  showPlace()
   text.focus()
 })
 
@@ -99,7 +103,7 @@ byId('writing').addEventListener('submit', async event => {
     tell('No answer: it may have been said, or not.')
   }
   text.readOnly = false
-  allowWriting()
+  showPlace()
 })
 
 name.value = remembered('chat-name') ?? ''

@@ -13,6 +13,17 @@ export function topicOf(room) {
 }
 
 /**
+ * Which room one is in, or what is missing for writing in it.
+ * @param {{topic: string | null, isIn: boolean, isConnected: boolean}} state  topic: of the room that is wanted
+ * @returns {string}
+ */
+export function placeIn({ topic, isIn, isConnected }) {
+  if (!topic) return 'Enter a room to write there.'
+  if (!isConnected) return `No connection: you can write in ${topic} when it is back.`
+  return isIn ? `You are in ${topic}.` : `Entering ${topic}...`
+}
+
+/**
  * Who said what. Anybody may publish anything in a room: what this page did not write is shown as it is.
  * @param {{time: number, data?: unknown, text?: string}} event  with an ArrayBuffer as data where the payload is binary
  * @returns {{at: Date, name: string, text: string}}

@@ -12,7 +12,8 @@ from gateway.socketio.engine import Over
 from gateway.socketio.engine_client import PACKETS_MAX, EngineClient
 from gateway.socketio.errors import BadPacket
 from gateway.socketio.feed_client import FeedClient
-from gateway.socketio.feeds import Feeds, Looked
+from gateway.socketio.feeds import Feeds
+from gateway.socketio.kept_sets import Looked
 from gateway.socketio.limits import Limits
 from gateway.wheel import Wheel
 from tests.support.flow import Flow

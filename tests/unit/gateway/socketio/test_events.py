@@ -30,6 +30,7 @@ def event(name: str, *args: Any, id: int | None = 7) -> Event:
         pytest.param(["a/*", {}], 0, None, ALL, id="empty options"),
         pytest.param(["a/*", {"history": 5}], 5, None, ALL, id="history"),
         pytest.param(["a/*", {"since": str(position(3))}], 0, position(3), ALL, id="since"),
+        pytest.param(["a/*", {"since": f"{position(3)}.{'s' * 22}"}], 0, position(3), ALL, id="an offset"),
         pytest.param(["a/*", {"delivery": "latest"}], 0, None, LATEST, id="latest"),
         pytest.param(["a/*", {"delivery": {"hz": 5}}], 0, None, Delivery.HZ_5, id="hz"),
     ],

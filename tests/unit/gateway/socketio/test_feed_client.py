@@ -434,7 +434,7 @@ def test_when_its_time_is_over_it_begins_anew(hold: Callable[[Played], None]) ->
     gateway = Played(flow)
     browser = following(gateway, "a")
     browser.break_off()
-    gateway.feeds._known.clear()
+    gateway.feeds.sets._known.clear()
     browser.connect(rests=False)
     assert browser.client is not None
     browser.client.late_to_join()
@@ -523,11 +523,26 @@ def test_who_leaves_the_namespace_has_no_subscriptions_any_more(flow: Flow, gate
     assert browser.topics == ["b 3"]
 
 
+def test_who_breaks_off_while_it_comes_back_is_gone(flow: Flow) -> None:
+    """The broker's answer comes to nobody: it would begin anew, and get events for ever without a socket."""
+    gateway = Played(flow)
+    browser = following(gateway, "a")
+    browser.break_off()
+    gateway.feeds.sets._known.clear()
+    browser.connect(rests=False)
+    client = browser.client
+    assert client is not None
+    browser.break_off()
+    flow.rest()
+    assert (client.behind, client.cohort) == (None, None)
+    assert client not in gateway.feeds._clients.values()
+
+
 def test_who_leaves_while_it_comes_back_is_not_let_in(flow: Flow) -> None:
     gateway = Played(flow)
     browser = following(gateway, "a")
     browser.break_off()
-    gateway.feeds._known.clear()
+    gateway.feeds.sets._known.clear()
     browser.connect(rests=False)
     assert browser.client is not None
     browser.client.take_payload("41")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import pytest
 
 from broker.topics import Pattern
-from gateway.interest import Interest, Want, Wants
-from gateway.socketio import feeds
+from gateway.interest import Interest, Want
 from gateway.socketio.feeds import Feeds
-from gateway.socketio.sets import set_name
 from tests.support.events import EPOCH, OTHER_EPOCH
 from tests.support.flow import Flow
-from tests.support.socketio import PlayedKeeping
+from tests.support.socketio import Played, PlayedKeeping
 
 KEY = "keep key:socketio-pid"
 
@@ -28,14 +29,6 @@ def flow() -> Flow:
 @pytest.fixture
 def keeping(flow: Flow) -> PlayedKeeping:
     return PlayedKeeping(flow)
-
-
-def found(of: Feeds, flow: Flow, name: str) -> Wants | None:
-    answers: list[Wants | None] = []
-    of.find(name, answers.append)
-    flow.rest()
-    [answer] = answers
-    return answer
 
 
 def made(keeping: PlayedKeeping) -> Feeds:
@@ -71,68 +64,31 @@ def test_it_is_asked_for_once_a_log_and_again_after_an_error(flow: Flow, keeping
     assert (keeping.asked, has_key(one)) == ([KEY] * 2, True)
 
 
-def test_a_new_log_gets_the_same_key_and_the_sets_anew(flow: Flow, keeping: PlayedKeeping) -> None:
-    one = made(keeping)
+def test_a_new_log_gets_the_same_key_and_the_sets_that_are_in_use(flow: Flow, keeping: PlayedKeeping) -> None:
+    """Though nobody subscribes anew."""
+    one, used = made(keeping), interest("a")
     one.look(EPOCH)
-    one.keep(interest("a"))
+    one.sets.keep(used)
     flow.rest()
     before = dict(keeping.values)
+    assert len(before) == 2
     keeping.values.clear()
     one.look(OTHER_EPOCH)
-    one.keep(interest("a"))
     flow.rest()
     assert keeping.values == before
 
 
-def test_a_set_is_kept_once_and_found_by_all(flow: Flow, keeping: PlayedKeeping) -> None:
-    one, other = made(keeping), made(keeping)
-    wanted = interest("a", "b/*")
-    name = set_name(wanted.wants)
-    for _ in range(2):
-        one.keep(wanted)
+def test_whoever_has_gone_is_called_no_more(flow: Flow, keeping: PlayedKeeping) -> None:
+    feeds = made(keeping)
+    gateway = Played(flow, keeping)
+    stays, goes = (gateway.browser(connects=False) for _ in range(2))
+    called: list[str] = []
+    for name, browser in (("stays", stays), ("goes", goes)):
+        browser.connect(rests=False)
+        assert browser.client is not None
+        feeds.await_key(browser.client, 0, partial(called.append, name), math.inf)
+    assert goes.client is not None
+    feeds.forget(goes.client)
+    feeds.look(EPOCH)
     flow.rest()
-    assert keeping.asked == [f"keep set:{name}"]
-    assert found(one, flow, name) == wanted.wants
-    for _ in range(2):
-        assert found(other, flow, name) == wanted.wants
-    assert keeping.asked == [f"keep set:{name}", f"look set:{name}"]
-
-
-@pytest.mark.parametrize("name", ["-" * 22, set_name(interest("x").wants)])
-def test_what_nobody_kept_is_none(flow: Flow, keeping: PlayedKeeping, name: str) -> None:
-    assert found(made(keeping), flow, name) is None
-
-
-def test_nothing_needs_not_be_kept(flow: Flow, keeping: PlayedKeeping) -> None:
-    one = made(keeping)
-    one.keep(interest())
-    assert found(one, flow, set_name(frozenset())) == frozenset()
-    assert keeping.asked == []
-
-
-def test_what_was_kept_under_a_wrong_name_is_none(flow: Flow, keeping: PlayedKeeping) -> None:
-    name = set_name(interest("a").wants)
-    keeping.values[f"set:{name}"] = '[["**",101]]'
-    assert found(made(keeping), flow, name) is None
-
-
-def test_a_broker_that_is_silent_knows_no_set(flow: Flow, keeping: PlayedKeeping) -> None:
-    name = set_name(interest("a").wants)
-    made(keeping).keep(interest("a"))
-    flow.rest()
-    keeping.is_silent = True
-    assert found(made(keeping), flow, name) is None
-
-
-def test_only_so_many_are_known_by_heart(
-    flow: Flow, keeping: PlayedKeeping, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeds, "KNOWN_MAX", 2)
-    one = made(keeping)
-    for pattern in ("a", "b", "a", "c"):
-        one.keep(interest(pattern))
-        flow.rest()
-    keeping.asked.clear()
-    names = [set_name(interest(each).wants) for each in ("b", "c", "a")]
-    assert [bool(found(one, flow, name)) for name in names] == [True] * 3
-    assert keeping.asked == [f"look set:{names[2]}"]
+    assert called == ["stays"]
