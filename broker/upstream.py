@@ -334,6 +334,11 @@ class Upstream(Generic[E]):
             if self._fill_upto is None:
                 self._fill(upto)
             return
+        # Also of a topic that was forgotten since, with what we lack of it. What is ahead a replay tells.
+        forgotten = min(page.at.forgotten, upto if self._fill_upto is None else self.seen)
+        if forgotten > max(self._reconciled, self._forgotten):
+            self._gap("**", self._reconciled, forgotten + 1, "forgotten")
+            self._forgotten = forgotten
         self._reconciled = max(self._reconciled, upto)
         if self._fill_upto is None:
             self._advance(max(self.seen, upto))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
 
 Slots = dict[Delivery, int]
+NOWHERE = Position(0, 0)  # in no log
 
 
 class Lane:
@@ -48,8 +49,8 @@ class Lanes:
 
     def __init__(self, now_s: float) -> None:
         self.by_delivery: dict[Delivery, Lane] = {}
-        # Who joined while something was pending which they had already: up to which seq.
-        self.newcomers: dict[Connection, int] = {}
+        # Who joined while something was pending which they had already: up to where.
+        self.newcomers: dict[Connection, Position] = {}
         self.told: Position | None = None  # the position that was told last, and when
         self.told_s = now_s
 
@@ -58,8 +59,12 @@ class Lanes:
 
     def forget_newcomers(self) -> None:
         """Those for whom there is no difference any more."""
-        oldest = min((event.seq for event in self.pending()), default=1 << 64)
-        self.newcomers = {who: seq for who, seq in self.newcomers.items() if seq >= oldest}
+        oldest: dict[int, int] = {}  # of each epoch
+        for event in self.pending():
+            oldest[event.epoch] = min(event.seq, oldest.get(event.epoch, event.seq))
+        self.newcomers = {
+            who: had for who, had in self.newcomers.items() if had.seq >= oldest.get(had.epoch, 1 << 64)
+        }
 
 
 class Cohort:
@@ -92,13 +97,13 @@ class Cohort:
             self.flushing, self.pending = self.pending, []
         return self.flushing
 
-    def settled(self, at: Position, unsent: Iterable[Item], beyond: int = 0) -> Position:
+    def settled(self, at: Position, unsent: Iterable[Item], beyond: Position = NOWHERE) -> Position:
         """The position before which nothing is owed to members that stand `at` there, of topics of
         which they want less than all.
 
         Args:
             unsent: what is still to be sent to them, beside what is pending in the lanes.
-            beyond: leave out what is not beyond this seq.
+            beyond: leave out what they had by then.
         """
         if self.lanes is None:
             return at
@@ -106,7 +111,7 @@ class Cohort:
         oldest = min((event.seq for event in owed if event.epoch == at.epoch), default=at.seq + 1)
         return Position(at.epoch, min(at.seq, oldest - 1))
 
-    def owed(self, unsent: Iterable[Item], beyond: int = 0) -> frozenset[str] | None:
+    def owed(self, unsent: Iterable[Item], beyond: Position = NOWHERE) -> frozenset[str] | None:
         """The topics of what they are owed from there on, where others have been sent meanwhile: lanes of
         several rates are not at the same place. None: they are at the same.
         """
@@ -114,9 +119,9 @@ class Cohort:
             return None
         return frozenset(event.topic for event in self._owed(self.lanes, unsent, beyond))
 
-    def _owed(self, lanes: Lanes, unsent: Iterable[Item], beyond: int) -> Iterator[Event]:
+    def _owed(self, lanes: Lanes, unsent: Iterable[Item], beyond: Position) -> Iterator[Event]:
         taken = (item for item in unsent if type(item) is Event and item.is_bare)
-        return (event for event in chain(taken, lanes.pending()) if event.seq > beyond)
+        return (event for event in chain(taken, lanes.pending()) if not is_had(event, beyond))
 
 
 def left_to_tell(items: Iterable[Item]) -> list[Item]:
@@ -140,6 +145,11 @@ def position_after(start: Position, items: Iterable[Item]) -> Position:
         elif isinstance(item, Event) and not item.is_bare:
             epoch, seq = item.epoch, item.seq
     return Position(epoch, seq)
+
+
+def is_had(event: Event, upto: Position) -> bool:
+    """By who had everything up to there."""
+    return event.epoch == upto.epoch and event.seq <= upto.seq
 
 
 def _seq(event: Event) -> int:

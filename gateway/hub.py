@@ -18,7 +18,7 @@ from broker.gap import Gap
 from broker.topics import pattern
 from broker.wire import Position
 from gateway import protocol
-from gateway.cohort import Cohort, Lane, Lanes, left_to_tell, position_after
+from gateway.cohort import NOWHERE, Cohort, Lane, Lanes, is_had, left_to_tell, position_after
 from gateway.connection import Connection
 from gateway.delivery import ALL, Delivery
 from gateway.event import Event, Item, Notice
@@ -292,7 +292,7 @@ class Hub:
             objects += self._at(cohort, cohort.lanes, now_s)
         return objects
 
-    def _send_rest(self, connection: Connection, items: list[Item], had: int) -> None:
+    def _send_rest(self, connection: Connection, items: list[Item], had: Position) -> None:
         """To a member that had everything up to that seq when it joined."""
         own = [item for item in items if not _is_had(item, had)]
         objects = connection.form.objects(own)
@@ -379,7 +379,7 @@ class Hub:
         cohort.members.add(connection)
         connection.cohort, connection.turn = cohort, self.turn
         if cohort.lanes and any(cohort.lanes.pending()):
-            cohort.lanes.newcomers[connection] = self.flushed
+            cohort.lanes.newcomers[connection] = self.position
         self._behind.discard(connection)
         return True
 
@@ -407,7 +407,7 @@ class Hub:
         is_waiting = connection.turn != self.turn and (cohort in self._due or cohort is self._sending)
         unsent = [*(cohort.flushing or ()), *cohort.pending] if is_waiting else cohort.pending
         position = self._before if is_waiting else self.position
-        beyond = cohort.lanes.newcomers.get(connection, 0) if cohort.lanes else 0
+        beyond = cohort.lanes.newcomers.get(connection, NOWHERE) if cohort.lanes else NOWHERE
         settled, owed = cohort.settled(position, unsent, beyond), cohort.owed(unsent, beyond)
         told = connection.form.objects(left_to_tell(unsent))
         self._take_out(connection, cohort)
@@ -459,9 +459,9 @@ def _cohorts(route: Route) -> Iterator[Cohort]:
     return chain(full, (lane.cohort for lane in lanes))
 
 
-def _is_had(item: Item, upto: int) -> bool:
-    """By who had everything up to that seq when it joined."""
-    return type(item) is Event and item.is_bare and item.seq <= upto
+def _is_had(item: Item, upto: Position) -> bool:
+    """By who had everything up to there when it joined."""
+    return type(item) is Event and item.is_bare and is_had(item, upto)
 
 
 class _Parts:

@@ -63,7 +63,14 @@ from gateway.wired import TCP_NOTSENT_LOWAT
 log = logging.getLogger(__name__)
 
 # What the edge refuses for.
-LIMITS = ("too_many_connections", "too_many_arrivals", "request_timeout", "no_descriptor", "unknown_session")
+LIMITS = (
+    "too_many_connections",
+    "too_many_arrivals",
+    "too_many_sessions",
+    "request_timeout",
+    "no_descriptor",
+    "unknown_session",
+)
 DESCRIPTORS_KEPT = 64
 RETRY_S = 5  # when whoever found no place may ask again
 EXPIRE_S = 1.0  # between two looks at what was kept for others
@@ -155,6 +162,8 @@ class Gateway:
                 settings.ping_timeout_s,
                 settings.message_max_bytes,
                 settings.messages_per_s,
+                frame_s=settings.frame_s,
+                polling_per_address=settings.polling_sessions_per_address_max,
             ),
             later=later,
             forgotten=self._forget_client,

@@ -42,6 +42,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # proxy all of them are of one address.
     arrivals_max: Annotated[int, Meta(ge=1)] = 10_000
     arrivals_per_address_max: Annotated[int, Meta(ge=1)] = 1_000
+    # Sessions of Socket.IO that poll, at 4 KB: between two polls they are in the middle of nothing.
+    polling_sessions_per_address_max: Annotated[int, Meta(ge=1)] = 2_000
     connections_max: Annotated[int, Meta(ge=1)] = 100_000  # WebSockets and event streams; 503 beyond
     messages_per_s: Annotated[float, Meta(gt=0)] = 1_000.0  # of one client; close 1008 beyond
     frame_s: Annotated[float, Meta(gt=0)] = 30.0  # for a message to come whole; close 1008 then

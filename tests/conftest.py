@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 # No deadline for one example: on a busy machine it would judge the machine. A failure prints what
 # repeats it. The same examples in each run: a change is judged by what it changes. With PENSTOCK_MODEL_RUNS
@@ -12,3 +13,5 @@ from hypothesis import settings
 IS_SEARCH = "PENSTOCK_MODEL_RUNS" in os.environ
 settings.register_profile("penstock", deadline=None, print_blob=True, derandomize=not IS_SEARCH)
 settings.load_profile("penstock")
+# It would try numbers that stand in our modules as well, those that are loaded: others in each worker.
+providers._get_local_constants = lambda: providers._local_constants

@@ -17,6 +17,7 @@ from gateway.socketio.engine_client import EngineClient
 from gateway.socketio.forms import POLLING, WEBSOCKET, Forms, PacketForm
 from gateway.socketio.heartbeats import Heartbeats
 from gateway.socketio.limits import Limits
+from gateway.socketio.pollers import Pollers
 from gateway.socketio.sids import new_sid
 from gateway.wheel import Wheel
 
@@ -58,6 +59,9 @@ class Clients:
         self._by_sid: dict[str, EngineClient] = {}
         self._heartbeats: Heartbeats[EngineClient] = Heartbeats(limits.ping_interval_s, limits.ping_timeout_s)
         self._joining: Waiting[EngineClient] = Waiting(limits.connect_s)  # who has yet to say where to
+        self._begun: Waiting[EngineClient] = Waiting(limits.frame_s)  # whose message is not whole
+        self.pollers = Pollers(limits.polling_per_address)
+        self._addresses: dict[EngineClient, str] = {}  # of these
         self._settled: dict[EngineClient, Callable[[], None]] = {}  # to be called of these
         self._timer: Any = get_hub().loop.timer(0)
         self._due_s: float | None = None  # when that is
@@ -78,10 +82,13 @@ class Clients:
         """The same of one that was found just now."""
         return self._by_sid[sid]
 
-    def open(self, fd: int | None, query: str, settled: Callable[[], None] | None = None) -> EngineClient:
+    def open(
+        self, fd: int | None, query: str, settled: Callable[[], None] | None = None, address: str = ""
+    ) -> EngineClient:
         """A new session: its client `open`s next.
 
         Args:
+            address: whose it is.
             settled: called when it is in a namespace, or has ended.
         """
         sid = new_sid(self.gateway_id)
@@ -91,6 +98,9 @@ class Clients:
         self._joining.add(client, now_s)
         if settled is not None:
             self._settled[client] = settled
+        if fd is None:
+            self._addresses[client] = address
+            self.pollers.enter(address)
         self._arm()
         return client
 
@@ -101,10 +111,25 @@ class Clients:
         """It is in a namespace."""
         self._settle(client)
 
+    def note_begun(self, client: EngineClient) -> None:
+        """A message of it has begun, and more of it is due."""
+        self._begun.add(client, self.now_s())
+        self._arm()
+
+    def note_whole(self, client: EngineClient) -> None:
+        self._begun.discard(client)
+
+    def note_upgraded(self, client: EngineClient) -> None:
+        """It polls no more."""
+        if (address := self._addresses.pop(client, None)) is not None:
+            self.pollers.leave(address)
+
     def forget(self, client: EngineClient) -> None:
         """Its session has ended."""
         if self._by_sid.pop(client.sid, None) is not None:
             self._heartbeats.end(client)
+            self._begun.discard(client)
+            self.note_upgraded(client)
             self._settle(client)
             self._forgotten(client)
 
@@ -136,10 +161,15 @@ class Clients:
                 client.end(reason="no pong came")
         for client in self._joining.late(now_s):
             client.late_to_join()
+        for client in self._begun.late(now_s):
+            if client.is_full:  # it is we who do not read
+                self._begun.add(client, now_s)
+            else:
+                client.late_to_finish()
         self._arm()
 
     def _arm(self) -> None:
-        firsts = self._heartbeats.next_s, self._joining.next_s
+        firsts = self._heartbeats.next_s, self._joining.next_s, self._begun.next_s
         due_s = min((each for each in firsts if each is not None), default=None)
         if due_s is None or due_s == self._due_s:
             return

@@ -8,6 +8,7 @@ read; once it has taken over, what was still to be sent goes there.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from gateway import frames, protocol
 from gateway.connection import COMMANDS_MAX, Behind
 from gateway.frames import Binary, Text
 from gateway.interest import Interest
-from gateway.peer import Peer
+from gateway.peer import TURN_MESSAGES, Peer
 from gateway.socketio.engine import PROBE, Act, Cause, Engine, Over
 from gateway.socketio.engine_packets import (
     EnginePacket,
@@ -93,6 +94,8 @@ class EngineClient(Peer):
         self.pump()
 
     def ping(self) -> None:
+        if self._polling is not None:
+            self._polling.note_ping()
         self.tell(self.carrier.text(_PING))
 
     @property
@@ -100,8 +103,10 @@ class EngineClient(Peer):
         """No pong can have come: it has yet to read so far, or we have. Whoever reads nothing at all is
         ended for that (see `Wired.look`).
         """
-        if self._polling is not None or self.has_ended:
+        if self.has_ended:
             return False
+        if self._polling is not None:
+            return self._polling.is_being_taken
         behind = self.behind
         is_behind = behind is not None and (behind.unsent is not None or bool(behind.told))
         return self.is_full or ((is_behind or self.has_unread) and not self.is_unheard)
@@ -182,22 +187,40 @@ class EngineClient(Peer):
         """The one that waits has gone, perhaps with an answer under way: nobody knows what the client has."""
         self.end(reason="a poll was cut off")
 
-    def take_payload(self, body: str) -> None:
-        """The body of a POST. Raises BadPacket: the session has ended for it."""
-        if self._polling is None or self.engine.is_closed:
-            raise BadPacket("this session does not poll")  # any more: no fault of what it is now
+    def take_payload(self, body: str, give_way: Callable[[], None] = lambda: None) -> None:
+        """The body of a POST.
+
+        Args:
+            give_way: called between packets, so that others have their turn.
+
+        Raises:
+            BadPacket: the session has ended for it.
+        """
+        self._check_polls()
+        assert self._polling is not None
         try:
             packets = read_payload(body, PACKETS_MAX)
             clients = self._clients
             if not self._polling.count(len(packets), clients.now_s(), clients.limits.messages_per_s):
                 raise BadPacket("too many messages")
-            for packet in packets:
-                if self.engine.is_closed:
-                    return
-                self._heed(packet, Over.POLLING)
         except BadPacket as error:
             self.refuse(error.reason)
             raise
+        for number, packet in enumerate(packets):
+            if self.engine.is_closed:
+                return  # by the packet before
+            if number and number % TURN_MESSAGES == 0:
+                give_way()
+                self._check_polls()
+            try:
+                self._heed(packet, Over.POLLING)
+            except BadPacket as error:
+                self.refuse(error.reason)
+                raise
+
+    def _check_polls(self) -> None:
+        if self._polling is None or self.engine.is_closed:
+            raise BadPacket("this session does not poll")  # any more: no fault of what it is now
 
     def _let_go(self) -> None:
         """Once a WebSocket that is to take over has been answered, a poll is not held: the client waits for
@@ -225,7 +248,9 @@ class EngineClient(Peer):
         if act is Act.DELIVER:
             self.message(packet.data)
         elif act is Act.NOTE_PONG:
-            self._clients.note_pong(self)
+            # One that comes without a poll for the ping is a guess: nobody may be there who reads.
+            if self._polling is None or self._polling.may_know_of_ping:
+                self._clients.note_pong(self)
         elif act is Act.ANSWER_PROBE:
             self.engine.move(Cause.PROBE)
             super().write(_PROBED)
@@ -255,6 +280,7 @@ class EngineClient(Peer):
         self.engine.move(Cause.UPGRADE)
         polling, self._polling = self._polling, None
         assert polling is not None
+        self._clients.note_upgraded(self)
         if polling.is_waiting:
             polling.finish(_NOOP)
         behind = self._work()
@@ -286,6 +312,11 @@ class EngineClient(Peer):
     def refuse(self, reason: str) -> None:
         """The client broke a rule, and is told which."""
         self.end(frames.PROTOCOL_ERROR, reason, before=self.last_word(reason))
+
+    def late_to_finish(self) -> None:
+        """What it has begun to send is not whole, and its time for that is over."""
+        reason = "a message took too long to come"
+        self.end(frames.POLICY, reason, before=self.last_word(reason))
 
     def last_word(self, reason: str) -> bytes:
         """What says so, as one that breaks rules may hear it; framed."""

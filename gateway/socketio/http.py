@@ -25,6 +25,7 @@ from gateway.upgrade import Refusal, Upgrade, is_welcome
 
 ROOM_WITHIN_S = 10.0  # of what waits, before more of it is heard
 ROOM_LOOK_S = 0.02
+GIVEN_WAY_S = 0.0001  # after a sleep of 0 this greenlet would go on before sockets are looked at
 
 Done = Callable[[int, bytes], None]
 
@@ -70,12 +71,13 @@ class SocketIO:
         wanted = examine(head.method, head.query, head.headers.get, self._origins, Over.POLLING)
         if isinstance(wanted, Refusal):
             return wanted
-        if head.headers.get("content-length") or head.headers.get("transfer-encoding"):
+        if (head.headers.get("content-length") or "0").strip("0") or head.headers.get("transfer-encoding"):
             # Nobody would read a body: it would be taken for a next request.
             return refusal(Fault.REQUEST, wanted.headers, "a poll has no body")
         wanted = wanted._replace(stays=head.stays)
         if wanted.sid is None:
-            refused = self._admit() or self._lobby.enter(address)
+            pollers = self.clients.pollers
+            refused = self._admit() or pollers.maybe_refusal(address) or self._lobby.enter(address)
             return refused._replace(headers={**refused.headers, **wanted.headers}) if refused else wanted
         client = self._maybe_client(wanted.sid)
         if client is None or not client.engine.is_polling:
@@ -92,7 +94,8 @@ class SocketIO:
         """Answer one that was examined just now, when there is something to say; see HttpPoll."""
         sid = wanted.sid
         if sid is None:
-            client = self.clients.open(None, wanted.query, settled=partial(self._lobby.leave, address))
+            settled = partial(self._lobby.leave, address)
+            client = self.clients.open(None, wanted.query, settled=settled, address=address)
         else:
             client = self.clients.client(sid)
         client.poll(HttpPoll(fd, behind, wanted.headers, stays=stays, done=done, lost=client.lose_poll))
@@ -147,7 +150,8 @@ class SocketIO:
     def _answer(self, request: Request) -> Response:
         get = request.headers.get
         origin, host = get("Origin"), get("Host") or ""
-        if request.method == "OPTIONS" and (origin is None or is_welcome(origin, host, self._origins)):
+        is_let_in = origin is None or (bool(host) and is_welcome(origin, host, self._origins))
+        if request.method == "OPTIONS" and is_let_in:
             asked = get("Access-Control-Request-Headers")
             allowed = {"Access-Control-Allow-Headers": asked} if asked else {}
             return Response(status=HTTPStatus.NO_CONTENT, headers={**shared(origin), **PREFLIGHT, **allowed})
@@ -158,11 +162,16 @@ class SocketIO:
         client = _as_of_now(self.clients.maybe_late_client(wanted.sid or ""))
         if client is None or not client.engine.is_polling:
             return _refused(refusal(Fault.SESSION, wanted.headers))
-        request.max_content_length = self.clients.limits.message_max_bytes
+        max_bytes = self.clients.limits.message_max_bytes
+        # At its limit werkzeug ends a body in chunks without a word, as if that were all.
+        request.max_content_length = max_bytes + 1
         try:
-            body = request.get_data(cache=False).decode()
+            data = request.get_data(cache=False)
+            if len(data) > max_bytes:
+                raise RequestEntityTooLarge
+            body = data.decode()
             _await_room(client)
-            client.take_payload(body)
+            client.take_payload(body, _give_way)
         except (BadPacket, UnicodeDecodeError, RequestEntityTooLarge, ClientDisconnected) as error:
             why = error.reason if isinstance(error, BadPacket) else _reason(error)
             if client.engine.is_polling:
@@ -187,6 +196,10 @@ def _await_room(client: EngineClient) -> None:
         if time.monotonic() > until_s:
             raise BadPacket("too much waits to be polled")
         gevent.sleep(ROOM_LOOK_S)
+
+
+def _give_way() -> None:
+    gevent.sleep(GIVEN_WAY_S)
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -89,9 +89,11 @@ _Place = tuple[Any, Any]  # a list or an object, and the index or key in it
 class Decoder:
     """A client's messages in, its packets out. After a BadPacket, a ReservedEvent apart, it is of no use."""
 
-    __slots__ = ("_awaiting",)
+    __slots__ = ("_awaiting", "_max_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes`: of a packet with all its attachments."""
+        self._max_bytes = max_bytes
         self._awaiting: _Awaiting | None = None
 
     @property
@@ -123,14 +125,14 @@ class Decoder:
             raise BadPacket(f"an id has at most {MAX_ID_DIGITS} digits")
         check_unicode(text)
         number = int(id) if id else None
-        payload = text[head.end() :]
+        payload = text[head.end() :].encode()
         if kind is _Kind.EVENT:
             return _event(namespace, number, _array(payload))
         if kind is _Kind.ACK:
             return _ack(namespace, number, _array(payload))
         if kind in _BINARY:
-            array = _array(payload)
-            self._awaiting = _Awaiting(kind, namespace, number, array, _placeholders(array, count))
+            room = self._max_bytes - len(payload)
+            self._awaiting = _Awaiting(kind, namespace, number, payload, count, room)
             return None
         if number is not None:
             raise BadPacket(f"{kind.name} has no id")
@@ -144,26 +146,31 @@ class Decoder:
         """The packet that these bytes complete, or None while more are due; raises as `feed_text` does."""
         if (awaiting := self._awaiting) is None:
             raise BadPacket("binary where no attachment is due")
-        held, key = awaiting.places[awaiting.come]
-        held[key] = data
-        awaiting.come += 1
-        if awaiting.come < len(awaiting.places):
+        awaiting.room -= len(data)
+        if awaiting.room < 0:
+            raise BadPacket(f"a packet has at most {self._max_bytes} bytes with its attachments")
+        awaiting.come.append(data)
+        if len(awaiting.come) < awaiting.count:
             return None
         self._awaiting = None
+        array = _array(awaiting.payload)
+        for (held, key), each in zip(_placeholders(array, awaiting.count), awaiting.come, strict=True):
+            held[key] = each
         make = _event if awaiting.kind is _Kind.BINARY_EVENT else _ack
-        return make(awaiting.namespace, awaiting.id, awaiting.array)
+        return make(awaiting.namespace, awaiting.id, array)
 
 
 @dataclass(slots=True)
 class _Awaiting:
-    """A packet whose attachments are due."""
+    """A packet whose attachments are due. Its payload waits as it came: read, it may be 30 times as large."""
 
     kind: _Kind
     namespace: str
     id: int | None
-    array: list[Any]
-    places: list[_Place]  # of each attachment
-    come: int = 0
+    payload: bytes
+    count: int  # of the attachments
+    room: int  # bytes that may yet come
+    come: list[bytes] = field(default_factory=list)
 
 
 def _count(attachments: str | None) -> int:
@@ -192,21 +199,20 @@ def _ack(namespace: str, id: int | None, array: list[Any]) -> Ack:
     return Ack(namespace, id, array)
 
 
-def _array(payload: str) -> list[Any]:
+def _array(payload: bytes) -> list[Any]:
     if type(value := _value(payload)) is not list:
         raise BadPacket("payload: want an array")
     return value
 
 
-def _object(payload: str) -> dict[str, Any]:
+def _object(payload: bytes) -> dict[str, Any]:
     if type(value := _value(payload)) is not dict:
         raise BadPacket("payload: want an object")
     return value
 
 
-def _value(payload: str) -> Any:
+def _value(text: bytes) -> Any:
     """Of sound and shallow JSON; integers beyond 64 bits as floats, which they are in JavaScript."""
-    text = payload.encode()
     if not is_json(text):
         raise BadPacket(f"payload: not JSON, or deeper than {MAX_JSON_DEPTH}")
     try:

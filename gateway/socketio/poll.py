@@ -51,6 +51,11 @@ class HttpPoll:
         self._watcher: Any = get_hub().loop.io(fd, READ)
         self._watcher.start(self._on_ready, pass_events=True)
 
+    @property
+    def is_being_taken(self) -> bool:
+        """Its answer is on its way."""
+        return self._unsent is not None
+
     def answer(self, body: bytes) -> None:
         """Once."""
         if self._fd < 0:
@@ -58,7 +63,8 @@ class HttpPoll:
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         ending = "" if self._stays else "Connection: close\r\n"
         head = f"{_HEAD}Content-Length: {len(body)}\r\n{lines}{ending}\r\n"
-        self._unsent = memoryview(head.encode() + body)
+        # An origin is said back in the bytes that it came in.
+        self._unsent = memoryview(head.encode("latin-1") + body)
         self._write()
 
     def look(self) -> None:
@@ -130,6 +136,7 @@ class HttpPoll:
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
+        self._unsent = None
         fd, self._fd = self._fd, -1
         return fd
 

@@ -16,6 +16,10 @@ TAKE_BYTES = 64 << 10  # of an answer, and what was offered at once beyond it
 class Poll(Protocol):
     """A GET that is to be answered."""
 
+    @property
+    def is_being_taken(self) -> bool:
+        """Its answer is on its way."""
+
     def answer(self, body: bytes) -> None: ...
     def look(self) -> None:
         """Has its client gone?"""
@@ -24,12 +28,14 @@ class Poll(Protocol):
 class Polling:
     """Not thread-safe."""
 
-    __slots__ = ("_later", "_messages", "_parts", "_poll", "_since_s", "_size")
+    __slots__ = ("_answered", "_later", "_messages", "_missed", "_parts", "_poll", "_since_s", "_size")
 
     def __init__(self, later: Callable[[Callable[[], None]], None]) -> None:
         """`later`: runs a function soon, not at once."""
         self._later = later
         self._poll: Poll | None = None
+        self._answered: Poll | None = None  # the one before
+        self._missed = False  # a ping, by having no poll there
         self._parts: list[bytes | memoryview] = []
         self._size = 0
         self._messages, self._since_s = 0, 0.0  # that came since then
@@ -43,6 +49,19 @@ class Polling:
     def takes_more(self) -> bool:
         return self._poll is not None and self._size < TAKE_BYTES
 
+    @property
+    def is_being_taken(self) -> bool:
+        """The answer to the poll before is on its way."""
+        return self._answered is not None and self._answered.is_being_taken
+
+    @property
+    def may_know_of_ping(self) -> bool:
+        """A poll was there for the last one, or has come since."""
+        return not self._missed
+
+    def note_ping(self) -> None:
+        self._missed = self._poll is None
+
     def look(self) -> None:
         if self._poll is not None:
             self._poll.look()
@@ -54,7 +73,7 @@ class Polling:
 
     def open(self, poll: Poll) -> None:
         assert self._poll is None
-        self._poll = poll
+        self._poll, self._answered, self._missed = poll, None, False
 
     def write(self, data: bytes | memoryview) -> int:
         """How much of it was taken: all or nothing."""
@@ -78,6 +97,7 @@ class Polling:
         self._size = 0
         poll, self._poll = self._poll, None
         if poll is not None:
+            self._answered = poll
             poll.answer(body.removesuffix(SEPARATOR))
 
     def count(self, messages: int, now_s: float, most_per_s: float) -> bool:

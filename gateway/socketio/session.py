@@ -48,9 +48,11 @@ Asked = Join | Turned | Left | Reserved | Event | Ack
 class Session:
     """One client's."""
 
-    __slots__ = ("_decoder", "_joined", "_turned")
+    __slots__ = ("_decoder", "_joined", "_max_bytes", "_turned")
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes`: of a packet with its attachments."""
+        self._max_bytes = max_bytes
         self._joined: tuple[str, ...] = ()  # few: a set takes 200 bytes
         self._decoder: Decoder | None = None  # while attachments are due
         self._turned = 0
@@ -64,7 +66,7 @@ class Session:
         Raises:
             BadPacket: the session must end.
         """
-        decoder = self._decoder or Decoder()
+        decoder = self._decoder or Decoder(self._max_bytes)
         try:
             if isinstance(message, bytes):
                 packet = decoder.feed_binary(message)

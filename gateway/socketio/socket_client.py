@@ -25,7 +25,7 @@ class SocketClient(EngineClient):
 
     def __init__(self, clients: Clients, form: PacketForm, sid: str, fd: int | None) -> None:
         super().__init__(clients, form, sid, fd)
-        self._session = Session()
+        self._session = Session(clients.limits.message_max_bytes)
 
     @abstractmethod
     def joined(self, namespace: str, auth: dict[str, Any]) -> None:
@@ -44,6 +44,10 @@ class SocketClient(EngineClient):
 
     def message(self, data: str | bytes) -> None:
         asked = self._session.receive(data, self.namespaces)
+        if asked is None and isinstance(data, str):
+            self._clients.note_begun(self)
+        elif asked is not None and isinstance(data, bytes):
+            self._clients.note_whole(self)
         if isinstance(asked, Event):
             self.said(asked)
         elif isinstance(asked, Join):

@@ -44,7 +44,9 @@ def _serving(name: str, dialect: Dialect, settings: Mapping[str, object]) -> Ite
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
         processes.broker(Path(folder), **settings) as broker,
-        processes.gateway(Path(folder), broker, ping_interval_s=HEARTBEAT_S) as gateway,
+        processes.gateway(
+            Path(folder), broker, ping_interval_s=HEARTBEAT_S, polling_sessions_per_address_max=100_000
+        ) as gateway,
         program("deploy.load.stream", broker.address["push"]) as producer,
     ):
         yield Server(

@@ -109,6 +109,7 @@ def test_a_poll_has_no_body(url: str) -> None:
     session = Polled(url)
     assert ask(url, session.query, "GET / HTTP/1.1\r\n\r\n", "GET").status == 400
     assert session.post("4a").status == 200
+    assert ask(url, session.query, "", "GET").text == "4a"
 
 
 def test_the_path_may_be_without_its_last_slash(url: str) -> None:

@@ -167,7 +167,7 @@ def test_an_acknowledgement_of_the_client_is_heard_and_nothing_else(enter: Enter
         pytest.param("40[]", id="a payload that is no object"),
         pytest.param("44{}", id="what only a server says"),
         pytest.param("43[1]", id="an acknowledgement of nothing"),
-        pytest.param('451-["message"]', id="an attachment without a place"),
+        pytest.param('450-["message"]', id="attachments, and none of them"),
         pytest.param(b"\x01", id="an attachment of nothing"),
     ],
 )

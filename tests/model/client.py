@@ -163,7 +163,7 @@ class Client:
         self.settled = position
 
     def _gap(self, gap: dict[str, Any], is_tagged: bool) -> None:
-        hole = self._note_hole(gap)
+        hole = self._note_hole(gap, is_tagged=is_tagged)
         if is_tagged:
             return
         if hole.before.epoch != self.epoch and gap["cause"] == "epoch":
@@ -171,7 +171,7 @@ class Client:
             self.position = self.settled = Position(hole.before.epoch, hole.before.seq - 1)
             self._shown.clear()
 
-    def _note_hole(self, gap: dict[str, Any]) -> Hole:
+    def _note_hole(self, gap: dict[str, Any], *, is_tagged: bool = False) -> Hole:
         after, before = Position.parse(gap["after"]), Position.parse(gap["before"])
         had = frozenset(at for each in self.subscriptions.values() for at in each.seen)
         is_of_all = all(
@@ -180,9 +180,10 @@ class Client:
             if each.pattern.matches(gap["pattern"])
         )
         hole = Hole(Pattern(gap["pattern"]), after, before, gap["cause"], gap.get("lost"), had, is_of_all)
-        # Of a topic that it wants no more it writes down no events, and could not tell what is missing.
-        wanted = [each for each in self.subscriptions.values() if each.pattern.matches(gap["pattern"])]
-        if wanted or hole.lost is None:
+        # Of a topic that it wants no more, or has just asked for, it writes down no events, and cannot say
+        # how many are missing.
+        wanted = (each for each in self.subscriptions.values() if each.pattern.matches(gap["pattern"]))
+        if hole.lost is None or is_tagged or any(each.is_replied for each in wanted):
             self.holes.append(hole)
         return hole
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -30,6 +31,8 @@ class ClientsMachine(Machine):
     off: int | None = None  # the rule of the design that is switched off
     first = (("**",), ("b/*",))  # what the first clients subscribe to
     delivery: ClassVar[Any] = "all"  # and how
+    breaks_off = True  # who is connected, too
+    forgets = True  # the log whole topics
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +51,8 @@ class ClientsMachine(Machine):
         shuffle=place,
     )
     def begin(self, durability: Durability, keep: Keep, ring_bytes: int, reverse: bool, shuffle: int) -> None:
+        if not self.forgets:
+            keep = replace(keep, forget_s=Keep().forget_s)
         self.world = World(
             self.folder, durability=durability, off=self.off, keep=keep, ring_bytes=ring_bytes,
             reverse_filters=reverse, shuffle=shuffle,
@@ -107,6 +112,8 @@ class ClientsMachine(Machine):
         """The connection breaks; the client comes back, to any gateway."""
         client %= len(self.clients)
         if (socket := self._socket(client)) is not None:
+            if not self.breaks_off:
+                return
             self.world.cut_off(socket)
         self.clients[client].reconnect()
         socket = self.sockets[client] = self.world.connect(self.clients[client], gateway, room)

@@ -78,3 +78,20 @@ def test_what_one_rate_was_sent_is_not_sent_again_for_what_another_is_owed() -> 
     machine.publish(topics=["a"])
     machine.read(client=0, room=50)
     machine.teardown()
+
+
+def test_who_had_so_much_of_a_log_that_is_gone_had_nothing_of_the_next() -> None:
+    """Found by a search of some thousand runs, too."""
+    machine = ConflationMachine()
+    machine.begin(durability="memory", keep=Keep(events=1_000), ring_bytes=1_200, reverse=False, shuffle=0)
+    machine.publish(topics=["a"])
+    machine.resume(client=0, gateway=0, room=200, talks=False)
+    for _ in range(16):
+        machine.break_feed(node=0)
+    machine.busy(node=0)
+    machine.publish_dropped(node=0, topics=["a"])
+    machine.break_feed(node=0)
+    machine.busy(node=0)
+    machine.publish_and_die(topics=["a"])
+    machine.publish_dropped(node=0, topics=["a"])
+    machine.teardown()

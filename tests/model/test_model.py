@@ -21,11 +21,14 @@ TestModel = ClientsMachine.TestCase
 
 class UncountedMachine(ClientsMachine):
     """The counter in the stamps has gone round: holes show by `prev` and tails alone, later. Nobody breaks
-    off before that: who resumes from beyond a hole that is not found yet is not told.
+    off before that, for who resumes from beyond a hole that is not found yet is not told; and no topic is
+    forgotten, with what was dropped of it, within the second until its tail is asked for.
     """
 
     faults = frozenset({"drop", "age"})
     counts_drops = False
+    breaks_off = False
+    forgets = False
 
 
 UncountedMachine.TestCase.settings = runs(50)

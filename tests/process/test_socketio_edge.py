@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.support.websocket import Client
 
 SESSION, REQUEST, FORBIDDEN = 1, 3, 4  # numbers of errors
 OTHERS = 2
+DUE = "\x1ebAQ=="  # the attachment behind a packet
 FAULT = re.compile(r"level=ERROR|Traceback")
 
 
@@ -154,11 +156,11 @@ BAD = [
     pytest.param('45500000-["publish","room/a",{"_placeholder":true,"num":0}]', id="500,000 of them"),
     pytest.param("45" + "9" * 400 + '-["a"]', id="more than can be counted"),
     pytest.param('450-["publish","room/a"]', id="none of them"),
-    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1}]', id="a placeholder of nothing"),
-    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":-1}]', id="a negative one"),
-    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":"0"}]', id="one that is no number"),
-    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1e400}]', id="one without an end"),
-    pytest.param('451-["publish","room/a",1]', id="an attachment without a place"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1}]' + DUE, id="a placeholder of none"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":-1}]' + DUE, id="a negative one"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":"0"}]' + DUE, id="one that is a text"),
+    pytest.param('451-["publish","room/a",{"_placeholder":true,"num":1e400}]' + DUE, id="one without an end"),
+    pytest.param('451-["publish","room/a",1]' + DUE, id="an attachment without a place"),
     pytest.param("bAAAA", id="an attachment of nothing"),
 ]
 
@@ -166,7 +168,10 @@ BAD = [
 @pytest.mark.parametrize("packet", BAD)
 def test_who_sends_it_over_a_websocket_is_told_and_closed(gateway: Gateway, url: str, packet: str) -> None:
     found = joined(url)
-    found.send(packet)
+    first, *attachments = packet.split("\x1e")
+    found.send(first)
+    for each in attachments:
+        found.send(b64decode(each[1:]))
     heard, code = hear_end(found)
     [error] = said(heard)
     assert error["code"] == "bad_request" and error["message"]
@@ -201,6 +206,22 @@ def test_a_bad_body_is_never_answered_with_success(url: str, body: bytes) -> Non
     session = polled(url)
     answer = session.post(body)
     assert (answer.status, answer.code) == (400, REQUEST)
+    assert session.poll().code == SESSION
+
+
+@pytest.mark.parametrize("more", [1, 200_000])
+def test_a_body_in_chunks_is_as_large_as_any(url: str, more: int) -> None:
+    session = polled(url)
+    first = '42["publish","room/z","'
+    first += "y" * (65_536 - len(first) - 2) + '"]'
+    for body, status in ((first, 200), (first + "\x1e" + "x" * (more - 1), 400)):
+        with closing(Line(url)) as line:
+            head = line.request(session.query, "", headers={"Transfer-Encoding": "chunked"})
+            head = head.replace(b"Content-Length: 0\r\n", b"")
+            line.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body.encode()))
+            answer = line.answer()
+        assert answer.status == status
+    assert "maxPayload" in answer.text
     assert session.poll().code == SESSION
 
 
@@ -367,6 +388,48 @@ def test_sessions_that_are_in_no_namespace_are_limited(tmp_path: Path, broker: B
         assert ask(url).status == 429
         assert sessions[1].post("1").status == 200
         assert Polled(url).hello["sid"]
+
+
+def test_sessions_that_poll_are_limited(tmp_path: Path, broker: Broker) -> None:
+    """Once in a namespace they count as nothing else, and between two polls they hold no connection."""
+    with running_gateway(tmp_path, broker, polling_sessions_per_address_max=2) as narrow:
+        url = narrow.address["own"] + "/socket.io/"
+        first, second = polled(url), polled(url)
+        refused = ask(url)
+        assert (refused.status, json.loads(refused.text)["error"]["code"]) == (429, "too_many_sessions")
+        with first.socket() as upgraded:
+            upgraded.send("2probe")
+            assert hear(upgraded) == "3probe"
+            assert ask(url).status == 429
+            upgraded.send("5")
+            upgraded.send('421["subscribe","room/a"]')
+            hear_until(upgraded, "431[")
+            third = polled(url)
+            assert ask(url).status == 429
+        assert ask(url).status == 429  # it counted no more
+        assert second.post("1").status == 200
+        assert polled(url).sid != third.sid
+        with urllib.request.urlopen(narrow.address["admin"] + "/metrics", timeout=DEADLINE_S) as answer:
+            assert re.search(r'refused_total{[^}]*"too_many_sessions"} 4', answer.read().decode())
+
+
+@pytest.mark.parametrize("kind", ["polling", "websocket"])
+def test_who_does_not_send_all_attachments_is_ended(tmp_path: Path, broker: Broker, kind: str) -> None:
+    with running_gateway(tmp_path, broker, frame_s=0.2) as hasty:
+        url = hasty.address["own"] + "/socket.io/"
+        begun = '451-["publish","room/a",{"_placeholder":true,"num":0}]'
+        if kind == "websocket":
+            found = joined(url)
+            found.send(begun)
+            heard, code = hear_end(found)
+            assert code == 1008
+        else:
+            session = polled(url)
+            with session.polling() as waiting:
+                assert session.post(begun).status == 200
+                heard = [*waiting.answer().packets]
+            assert session.poll().code == SESSION
+        assert [each["message"] for each in said(heard)] == ["a message took too long to come"]
 
 
 def test_a_message_that_is_too_large_is_told_before_the_end(url: str) -> None:

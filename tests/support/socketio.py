@@ -98,6 +98,7 @@ class _Poll:
 
     def __init__(self, browser: Browser, client: FeedClient) -> None:
         self._browser, self._client = browser, client
+        self.is_being_taken = False
 
     def answer(self, body: bytes) -> None:
         self._browser._answered(self._client, body.decode())

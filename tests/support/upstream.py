@@ -110,10 +110,16 @@ class Scene:
         self.upstream.on_replay(number or self.replay_number, page, events)
 
     def tails(
-        self, *tails: tuple[str, int, int], through: int, epoch: int = EPOCH, number: int | None = None
+        self,
+        *tails: tuple[str, int, int],
+        through: int,
+        epoch: int = EPOCH,
+        forgotten: int = 0,
+        number: int | None = None,
     ) -> None:
         """Each with topic, seq and nth of the newest event."""
-        page = TailsPage(at=head(through, epoch=epoch), tails=list(tails), through=through)
+        at = head(through, epoch=epoch, forgotten=forgotten)
+        page = TailsPage(at=at, tails=list(tails), through=through)
         self.upstream.on_tails(number or self.tails_number, page)
 
 

@@ -182,3 +182,22 @@ def test_without_a_prefix_there_are_no_tails_to_ask_for() -> None:
     scene = standing()
     scene.beat(15)
     assert scene.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "told"),
+    [
+        pytest.param(12, ["gap ** 10..13 forgotten", "up to 15"], id="since it last looked"),
+        pytest.param(99, ["gap ** 10..16 forgotten", "up to 15"], id="also beyond what it looks at"),
+        pytest.param(10, ["up to 15"], id="before that"),
+    ],
+)
+def test_a_topic_that_is_forgotten_with_what_was_dropped_is_told(forgotten: int, told: list[str]) -> None:
+    """No tail of it is left that could show the loss."""
+    scene = standing("a")
+    scene.beat(15)
+    scene.tails(through=15, forgotten=forgotten)
+    assert scene.told() == told
+    scene.beat(16)
+    scene.tails(through=16, forgotten=forgotten)
+    assert "gap ** 10..13 forgotten" not in scene.told()

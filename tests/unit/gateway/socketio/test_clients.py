@@ -42,6 +42,7 @@ class Kept:
 class Poll:
     def __init__(self) -> None:
         self.body: bytes | None = None
+        self.is_being_taken = False
 
     def answer(self, body: bytes) -> None:
         self.body = body
@@ -152,6 +153,7 @@ def test_who_answers_no_ping_is_gone_when_it_is_looked_for() -> None:
     silent, answering = stage.open(), stage.open()
     stage.now_s += 25
     stage.clients.look()
+    assert stage.poll(answering) == ["2"]
     answering.take_payload("3")
     stage.now_s += 20
     assert stage.clients.maybe_client(silent.sid) is None
@@ -164,11 +166,75 @@ def test_a_pong_that_was_held_up_is_heard_while_the_session_is_there() -> None:
     client = stage.open()
     stage.now_s += 25
     stage.clients.look()
+    assert stage.poll(client) == ["2"]
     stage.now_s += 20.1
     late = stage.clients.maybe_late_client(client.sid)
     assert late is client
     late.take_payload("3")
     assert stage.clients.maybe_client(client.sid) is client
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["a poll waits", "none does"])
+def test_a_pong_without_a_poll_that_could_bring_the_ping_is_none(is_there: bool) -> None:
+    stage = Stage(connect_s=1_000)
+    client = stage.open()
+    if is_there:
+        assert stage.poll(client) == []
+    stage.now_s += 25
+    stage.clients.look()
+    client.take_payload("3")
+    stage.now_s += 20
+    assert (stage.clients.maybe_client(client.sid) is not None) == is_there
+
+
+def test_who_takes_its_answer_slowly_has_the_time_for_its_pong_anew() -> None:
+    stage = Stage(connect_s=1_000)
+    client, poll = stage.open(), Poll()
+    client.poll(poll)
+    client.take_payload("40/none")
+    stage.flow.rest()
+    assert poll.body is not None
+    poll.is_being_taken = True
+    stage.now_s += 25
+    stage.clients.look()
+    stage.now_s += 20
+    assert stage.clients.maybe_client(client.sid) is client
+    poll.is_being_taken = False
+    assert stage.poll(client) == ["2"]
+    client.take_payload("3")
+    stage.now_s += 20
+    assert stage.clients.maybe_client(client.sid) is client
+
+
+def test_a_message_has_so_long_for_its_attachments() -> None:
+    stage = Stage(connect_s=1_000)
+    late, whole = stage.open(), stage.open()
+    for client in (late, whole):
+        client.take_payload("40")
+    stage.kept.answer()
+    stage.flow.rest()
+    for client in (late, whole):
+        client.take_payload('452-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+        stage.poll(client)
+    stage.now_s += 20
+    for client in (late, whole):
+        client.take_payload("bAQ==")
+    whole.take_payload("bAQ==")
+    stage.now_s += 10
+    stage.clients.look()
+    assert (late.has_ended, whole.has_ended) == (True, False)
+
+
+def test_sessions_that_poll_are_counted_until_they_end(stage: Stage) -> None:
+    pollers = stage.clients.pollers
+    opened = [stage.clients.open(None, "", address="a") for _ in range(LIMITS.polling_per_address)]
+    assert pollers.maybe_refusal("b") is None
+    refusal = pollers.maybe_refusal("a")
+    assert refusal is not None
+    assert (refusal.status, refusal.code, refusal.headers) == (429, "too_many_sessions", {"Retry-After": "5"})
+    opened[0].end()
+    opened[0].end()
+    assert pollers.maybe_refusal("a") is None
 
 
 def test_who_enters_no_namespace_is_gone(stage: Stage) -> None:
@@ -180,6 +246,8 @@ def test_who_enters_no_namespace_is_gone(stage: Stage) -> None:
         stage.now_s += 15
         for client in (outside, inside):
             if stage.clients.maybe_client(client.sid):
+                if not client.is_polled:
+                    stage.poll(client)
                 client.take_payload("3")
     stage.clients.look()
     assert (outside.has_ended, inside.has_ended) == (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -31,12 +32,13 @@ from gateway.socketio.packets import (
 )
 
 HALF = "\ud800"  # of a surrogate pair
+MAX_BYTES = 1 << 20
 LONGEST = "/" + "n" * (MAX_NAMESPACE_CHARS - 1)
 
 
 def fed(parts: list[str | bytes]) -> Packet | None:
     """What a decoder makes of them; it waits until the last."""
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     packet: Packet | None = None
     for part in parts:
         assert packet is None
@@ -208,9 +210,11 @@ def test_attachments_stand_where_they_belong(parts: list[str | bytes], packet: P
     ],
 )  # fmt: skip
 def test_what_a_client_may_not_send_is_refused(text: str, names: str) -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     with pytest.raises(BadPacket, match=names) as refused:
         decoder.feed_text(text)
+        while decoder.is_waiting:  # it is read when all of it is there
+            decoder.feed_binary(b"")
     assert not isinstance(refused.value, ReservedEvent)
     refused.value.reason.encode()  # can be sent and logged
     assert len(refused.value.reason) < 200
@@ -218,7 +222,7 @@ def test_what_a_client_may_not_send_is_refused(text: str, names: str) -> None:
 
 
 def test_nothing_comes_between_a_packet_and_its_attachments() -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     assert decoder.feed_text(f'52-["a",{hole(0)},{hole(1)}]') is None
     assert decoder.feed_binary(b"0") is None
     with pytest.raises(BadPacket, match="text where"):
@@ -226,14 +230,14 @@ def test_nothing_comes_between_a_packet_and_its_attachments() -> None:
 
 
 def test_no_attachment_comes_by_itself() -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     with pytest.raises(BadPacket, match="binary where"):
         decoder.feed_binary(b"0")
     assert fed([f'51-["a",{hole(0)}]', b"0"])
 
 
 def test_no_attachment_comes_after_the_last() -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     assert decoder.feed_text(f'51-["a",{hole(0)}]') is None
     assert decoder.feed_binary(b"0") == Event("/", None, "a", [b"0"])
     with pytest.raises(BadPacket, match="binary where"):
@@ -242,11 +246,38 @@ def test_no_attachment_comes_after_the_last() -> None:
 
 @pytest.mark.parametrize("begins", [hole(0), "1"], ids=["an attachment", "a number"])
 def test_the_name_of_a_binary_event_is_a_text(begins: str) -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     rest = "" if begins == hole(0) else "," + hole(0)
     assert decoder.feed_text(f"51-[{begins}{rest}]") is None
     with pytest.raises(BadPacket, match="begins with its name"):
         decoder.feed_binary(b"connect")
+
+
+def test_a_packet_is_limited_with_all_its_attachments() -> None:
+    payload = f'["a",{hole(0)},{hole(1)}]'
+    for sizes in ((5, 0), (2, 3), (0, 5)):
+        decoder = Decoder(len(payload) + 5)
+        assert decoder.feed_text(f"52-/custom,7{payload}") is None
+        assert [decoder.feed_binary(bytes(size)) is None for size in sizes] == [True, False]
+    for sizes in ((6, 0), (2, 4), (0, 6)):
+        decoder = Decoder(len(payload) + 5)
+        assert decoder.feed_text(f"52-/custom,7{payload}") is None
+        with pytest.raises(BadPacket, match="bytes with its attachments"):
+            for size in sizes:
+                decoder.feed_binary(bytes(size))
+
+
+def test_what_waits_for_attachments_is_kept_as_it_came() -> None:
+    """Read, each of these is a list of 56 bytes, and its place in one."""
+    text = f'51-["a",{"[]," * 20_000}{hole(0)}]'
+    tracemalloc.start()
+    try:
+        decoder = Decoder(MAX_BYTES)
+        assert decoder.feed_text(text) is None
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(text)
+        assert decoder.feed_binary(b"1") is not None
+    finally:
+        tracemalloc.stop()
 
 
 # Reserved events
@@ -254,7 +285,7 @@ def test_the_name_of_a_binary_event_is_a_text(begins: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_a_reserved_event_says_what_is_to_be_answered(name: str) -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     with pytest.raises(ReservedEvent) as refused:
         decoder.feed_text(f'2/custom,5["{name}",1]')
     assert (refused.value.name, refused.value.namespace, refused.value.id) == (name, "/custom", 5)
@@ -262,7 +293,7 @@ def test_a_reserved_event_says_what_is_to_be_answered(name: str) -> None:
 
 
 def test_a_reserved_event_s_attachments_are_taken_first() -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     assert decoder.feed_text(f'51-["disconnect",{hole(0)}]') is None
     with pytest.raises(ReservedEvent) as refused:
         decoder.feed_binary(b"0")
@@ -421,7 +452,7 @@ LIKELY = st.lists(
 
 @given(st.lists(st.text() | LIKELY | st.binary(max_size=8), max_size=6))
 def test_whatever_comes_is_read_or_refused(parts: list[str | bytes]) -> None:
-    decoder = Decoder()
+    decoder = Decoder(MAX_BYTES)
     for part in parts:
         try:
             packet = decoder.feed_text(part) if isinstance(part, str) else decoder.feed_binary(part)

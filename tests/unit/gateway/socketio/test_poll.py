@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import gevent
@@ -20,14 +20,16 @@ HEADERS = {"Vary": "Origin"}
 class Polled:
     """A poll, whom it told what, and its client."""
 
-    def __init__(self, behind: bytes = b"", *, stays: bool = True) -> None:
+    def __init__(
+        self, behind: bytes = b"", *, stays: bool = True, headers: Mapping[str, str] = HEADERS
+    ) -> None:
         self.client, server = socket.socketpair()
         self.client.settimeout(10)
         server.setblocking(False)
         self.done: list[bytes] = []
         self.lost = 0
         self._kept: list[int] = []
-        self.poll = HttpPoll(server.detach(), behind, HEADERS, stays=stays, done=self._done, lost=self._lost)
+        self.poll = HttpPoll(server.detach(), behind, headers, stays=stays, done=self._done, lost=self._lost)
 
     def _done(self, fd: int, behind: bytes) -> None:
         self._kept.append(fd)
@@ -68,6 +70,12 @@ def test_an_answer_goes_out_at_once_and_the_connection_is_handed_back(polled: Po
     assert (body, polled.done, polled.lost) == (b"4hello", [b""], 0)
     polled.poll.answer(b"4again")
     assert polled.heard() == b""
+
+
+def test_a_header_is_said_back_in_the_bytes_that_it_came_in() -> None:
+    with closing(Polled(headers={"Access-Control-Allow-Origin": "http://h\xe9"})) as polled:
+        polled.poll.answer(b"4hello")
+        assert b"Access-Control-Allow-Origin: http://h\xe9\r\n" in polled.heard()
 
 
 def test_what_comes_behind_it_is_handed_back_too() -> None:
@@ -115,9 +123,11 @@ def test_an_answer_that_is_too_large_for_the_socket_goes_out_as_it_is_read(polle
         data += polled.heard()
         return data.endswith(body[-100:])
 
+    assert polled.poll.is_being_taken
     wait_in_loop(is_whole, what="the whole answer")
     assert data.endswith(b"\r\n\r\n" + body)
     wait_in_loop(lambda: polled.done, what="the connection")
+    assert not polled.poll.is_being_taken
 
 
 @pytest.mark.parametrize("is_reading", [True, False], ids=["goes", "takes nothing"])

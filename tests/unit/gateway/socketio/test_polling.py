@@ -12,6 +12,7 @@ class Poll:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.looks = 0
+        self.is_being_taken = False
 
     def answer(self, body: bytes) -> None:
         self.bodies.append(body)
@@ -85,6 +86,29 @@ def test_an_answer_takes_no_more_beyond_its_size() -> None:
     assert polling.write(piece(b"4a")) == 0
     turns.end()
     assert [len(body) for body in poll.bodies] == [2 * (TAKE_BYTES - 1) - 1]
+
+
+def test_whose_answer_is_on_its_way() -> None:
+    polling, poll, turns = waiting()
+    poll.is_being_taken = True
+    assert not polling.is_being_taken  # there is none yet
+    polling.write(piece(b"4a"))
+    turns.end()
+    assert polling.is_being_taken
+    poll.is_being_taken = False
+    assert not polling.is_being_taken
+
+
+def test_a_ping_needs_a_poll() -> None:
+    polling, _, _ = waiting()
+    polling.note_ping()
+    assert polling.may_know_of_ping
+    polling.finish(b"2")
+    assert polling.may_know_of_ping
+    polling.note_ping()
+    assert not polling.may_know_of_ping
+    polling.open(Poll())
+    assert polling.may_know_of_ping
 
 
 def test_a_last_word_stands_behind_what_was_gathered() -> None:

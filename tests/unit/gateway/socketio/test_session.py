@@ -11,11 +11,12 @@ from gateway.socketio.packets import Ack, Event
 from gateway.socketio.session import UNKNOWN_MAX, Join, Left, Reserved, Session, Turned
 
 THERE = ("/", "/custom")
+MAX_BYTES = 1_000
 PLACE = '{"_placeholder":true,"num":0}'
 
 
 def asked(*messages: str | bytes) -> list[Any]:
-    session = Session()
+    session = Session(MAX_BYTES)
     return [session.receive(message, THERE) for message in messages]
 
 
@@ -70,7 +71,7 @@ def test_what_is_asked_for(messages: list[str | bytes], wanted: list[Any]) -> No
     ],
 )
 def test_what_ends_a_session(messages: list[str | bytes]) -> None:
-    session = Session()
+    session = Session(MAX_BYTES)
     for message in messages[:-1]:
         session.receive(message, THERE)
     with pytest.raises(BadPacket):
@@ -91,7 +92,7 @@ def test_a_reserved_name_is_told_and_the_client_stays(name: str) -> None:
 
 
 def test_so_many_namespaces_that_are_not_there() -> None:
-    session = Session()
+    session = Session(MAX_BYTES)
     for number in range(UNKNOWN_MAX):
         assert session.receive(f"0/{number}", THERE) == Turned(f"/{number}")
         assert not session.is_in(f"/{number}")
