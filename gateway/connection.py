@@ -16,8 +16,7 @@ A publish is answered when the broker has, and commands behind it do not wait fo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from broker.gap import Gap
 from broker.topics import Pattern
 from broker.wire import Position
 from gateway import protocol
+from gateway.behind import Behind
 from gateway.cut import Cut
 from gateway.event import Event
 from gateway.forms import Form, gap_object, natives, tag, tagged
@@ -43,30 +43,6 @@ COMMANDS_MAX = 64  # waiting; beyond that the client's next frames wait in its s
 STEPS_PER_PUMP = 32
 # What a pump writes before others have their turn: a page of small events, which takes half a millisecond.
 PUMP_BYTES = 48 << 10
-
-
-class Behind:
-    """What a connection has only while it is not simply live."""
-
-    __slots__ = (
-        "commands", "control", "cut", "frames", "is_newest_next", "is_slow", "looks", "newest", "past",
-        "queued", "told", "unsent",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.past: Past | None = None  # where it is, None while in the flow
-        self.newest: Newest | None = None  # and with topics that it does not want in full, if there are any
-        self.is_newest_next = True  # the two take turns
-        self.unsent: memoryview | None = None
-        self.control: bytes | None = None  # a ping or pong; the newest pong answers for all before it
-        self.told: deque[bytes] = deque()  # objects to be sent as soon as there is room
-        self.frames: list[Iterator[Command]] = []  # of the client; while there are any, COMMANDS_MAX wait
-        self.commands: deque[Command] = deque()
-        self.cut: Cut | None = None
-        # What the shell sees of a socket that takes nothing:
-        self.looks = 0  # in a row at which nothing had moved
-        self.queued: int | None = None  # bytes in the kernel at the last look
-        self.is_slow = False  # it has been told
 
 
 class Connection(ABC):

@@ -22,11 +22,12 @@ from gateway.cohort import NOWHERE, Cohort, Lane, Lanes, is_had, left_to_tell, p
 from gateway.connection import Connection
 from gateway.delivery import ALL, Delivery
 from gateway.event import Event, Item, Notice
-from gateway.forms import Form, cut
+from gateway.forms import Form
 from gateway.interest import Interest, Interests, Wants
 from gateway.log import Log
 from gateway.losses import Losses
 from gateway.needs import Needs
+from gateway.parts import Parts
 from gateway.publishing import Publishing
 from gateway.ring import Ring
 from gateway.routes import Route, Routes
@@ -240,7 +241,7 @@ class Hub:
                 if (frames := singles.get(key)) is None:
                     frames = singles[key] = cohort.form.finish(cohort.form.objects(items))
                 if (sent := connection.write(frames)) < len(frames):
-                    rest = _Parts(cohort.form, cohort.form.objects(items))
+                    rest = Parts(cohort.form, cohort.form.objects(items))
                     self._drop_behind(connection, items, rest, sent)
                 deliveries += 1
                 sends += 1
@@ -251,7 +252,7 @@ class Hub:
             self._sending = cohort
             objects = self._objects(cohort, items, now_s) if members else []
             if frames := cohort.form.finish(objects):
-                size, count, parts = len(frames), len(items), _Parts(cohort.form, objects)
+                size, count, parts = len(frames), len(items), Parts(cohort.form, objects)
                 newcomers = cohort.lanes.newcomers if cohort.lanes else {}
                 for connection in list(members):
                     # It may have left, or left and come back, while this gave way to it.
@@ -298,7 +299,7 @@ class Hub:
         objects = connection.form.objects(own)
         frames = connection.form.finish(objects)
         if (sent := connection.write(frames)) < len(frames):
-            self._drop_behind(connection, own, _Parts(connection.form, objects), sent)
+            self._drop_behind(connection, own, Parts(connection.form, objects), sent)
 
     def _at(self, cohort: Cohort, lanes: Lanes, now_s: float) -> list[bytes]:
         """Where its members are with what they do not want in full, if it is time to say so."""
@@ -317,7 +318,7 @@ class Hub:
                 self._waiting.setdefault(lane.delivery, {})[cohort] = None
         lanes.forget_newcomers()
 
-    def _drop_behind(self, connection: Connection, items: list[Item], parts: _Parts, sent: int) -> None:
+    def _drop_behind(self, connection: Connection, items: list[Item], parts: Parts, sent: int) -> None:
         """Its socket took only so many bytes: it leaves with the rest of one frame."""
         cohort = connection.cohort
         assert cohort
@@ -462,27 +463,3 @@ def _cohorts(route: Route) -> Iterator[Cohort]:
 def _is_had(item: Item, upto: Position) -> bool:
     """By who had everything up to there when it joined."""
     return type(item) is Event and item.is_bare and is_had(item, upto)
-
-
-class _Parts:
-    """What a flush sends, frame by frame; made when the first reader does not take all of it."""
-
-    __slots__ = ("_form", "_frames", "_objects")
-
-    def __init__(self, form: Form, objects: list[bytes]) -> None:
-        self._form, self._objects = form, objects
-        self._frames: list[tuple[bytes, int]] = []  # and how many objects are in each
-
-    def after(self, sent: int) -> tuple[int, memoryview | None]:
-        """How many objects have been sent with so many bytes, the frame under way included; its rest."""
-        if not self._frames:
-            self._frames = [(self._form.frame(run), len(run)) for run in cut(self._objects)]
-        done = 0
-        for frame, count in self._frames:
-            if sent <= 0:
-                break
-            done += count
-            if sent < len(frame):
-                return done, memoryview(frame)[sent:]
-            sent -= len(frame)
-        return done, None

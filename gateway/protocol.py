@@ -152,9 +152,9 @@ def command(verb: str, number: int, fields: dict[str, Any], history_max: int) ->
         return Refusal(number, refused.code, refused.message)
 
 
-def publish(number: int, topic: Any, payload: Payload, key: Any, follows: Any = None) -> Command:
+def publish(number: int, topic: Any, payload: Payload, key: Any) -> Command:
     try:
-        return _publish(number, topic, payload, key, follows)
+        return _publish(number, _topic(topic), payload, key, None)
     except _Refused as refused:
         return Refusal(number, refused.code, refused.message)
 
@@ -199,15 +199,13 @@ def _subscribe(number: int, wanted: Pattern, fields: dict[str, Any], history_max
 
 def _read_publish(number: int, fields: dict[str, Any], line: str) -> Command:
     try:
-        # First what is wrong with the topic.
-        _check_topic(topic := fields["publish"])
+        topic = _topic(fields["publish"])  # what is wrong with it comes first
         return _publish(number, topic, _payload(fields, line), fields.get("key"), fields.get("follows"))
     except _Refused as refused:
         return Refusal(number, refused.code, refused.message)
 
 
-def _publish(number: int, topic: Any, payload: Payload, key: Any, follows: Any) -> Publish:
-    _check_topic(topic)
+def _publish(number: int, topic: str, payload: Payload, key: Any, follows: Any) -> Publish:
     if key is not None and not (isinstance(key, str) and is_key(key)):
         raise _Refused("bad_request", f"key: {KEY_RULE}")
     if follows is not None and (type(follows) is not int or not 0 <= follows < MAX_ID):
@@ -215,11 +213,11 @@ def _publish(number: int, topic: Any, payload: Payload, key: Any, follows: Any) 
     return Publish(number, Draft(topic, [payload], key), follows)
 
 
-def _check_topic(topic: Any) -> None:
-    if not isinstance(topic, str):
+def _topic(text: Any) -> str:
+    if not isinstance(text, str):
         raise _Refused("bad_topic", "publish: want a topic as a string")
     try:
-        check_topic(topic)
+        return check_topic(text)
     except BadTopic as error:
         raise _Refused("bad_topic", str(error)) from None
 

@@ -47,14 +47,7 @@ from gateway.publishing import Draft, Outcome, Publisher
 from gateway.ring import Ring
 from gateway.settings import GatewaySettings
 from gateway.socketio import requests as socketio
-from gateway.socketio.clients import Clients
-from gateway.socketio.engine import Over
-from gateway.socketio.engine_client import EngineClient
-from gateway.socketio.feed_client import FeedClient
-from gateway.socketio.feeds import Feeds
-from gateway.socketio.http import SocketIO
-from gateway.socketio.limits import Limits
-from gateway.socketio.urls import maybe_opening
+from gateway.socketio.side import Side
 from gateway.stream import Stream
 from gateway.upgrade import Refusal, Upgrade
 from gateway.wheel import Wheel
@@ -151,31 +144,18 @@ class Gateway:
             origins=settings.origins,
         )
         self._lobby = Lobby(settings.arrivals_max, settings.arrivals_per_address_max)
-        self._feeds = Feeds(Kept(link.ask), lambda pid: self._handover.tell_all(pid.encode()))
-        self._clients = Clients(
+        self._socketio = Side(
+            settings,
             self.hub,
             self._wheel,
-            self._make_client,
-            gateway_id=settings.gateway_id,
-            limits=Limits(
-                settings.ping_interval_s,
-                settings.ping_timeout_s,
-                settings.message_max_bytes,
-                settings.messages_per_s,
-                frame_s=settings.frame_s,
-                polling_per_address=settings.polling_sessions_per_address_max,
-            ),
+            Kept(link.ask),
+            self._lobby,
             later=later,
-            forgotten=self._forget_client,
-        )
-        self._socketio = SocketIO(
-            self._clients,
             admit=self._refuse_more,
             greet=lambda client: self._drain.greet(client),
-            origins=settings.origins,
-            lobby=self._lobby,
+            tell_others=lambda pid: self._handover.tell_all(pid.encode()),
         )
-        application = self._socketio.over(secured(pages(api)))
+        application = self._socketio.requests.over(secured(pages(api)))
         streams = Streams(
             self._adopt_stream, self._refuse_more, settings.history_max, settings.subscriptions_max
         )
@@ -191,7 +171,7 @@ class Gateway:
             resume=lambda *found: self._servers[0].resume(*found),
             on_lost=lambda *found: self._servers[0].lose_session(*found),
             note=lambda *found: self._servers[0].note(*found),
-            on_told=lambda pid: self._feeds.part(pid.decode(errors="replace")),
+            on_told=lambda pid: self._socketio.part(pid.decode(errors="replace")),
         )
         for listener in listeners:
             # Accepted sockets inherit both: what waits in the kernel for a slow reader is bounded.
@@ -205,7 +185,7 @@ class Gateway:
                     admit=self._admit,
                     origins=settings.origins,
                     streams=streams,
-                    polls=self._socketio,
+                    polls=self._socketio.requests,
                     handover=self._handover,
                     deflates=settings.deflate_min_bytes > 0,
                     lobby=self._lobby,
@@ -249,7 +229,7 @@ class Gateway:
         self._stopping.set()
 
     def _expire(self) -> None:
-        self._feeds.look(self.hub.epoch)
+        self._socketio.look()
         self._log.expire()
         for code, count, case in self._publisher.tally.take():
             log.info("not published code=%s count=%d %s", code, count, case)
@@ -283,7 +263,7 @@ class Gateway:
         if upgrade.path == "/ws":
             return self._refuse_more()
         if upgrade.path in socketio.PATHS:
-            return self._socketio.admit(upgrade)
+            return self._socketio.requests.admit(upgrade)
         if not upgrade.path.startswith(raw.PATH):
             message = "WebSockets are at /ws, /raw/<topic> and /socket.io/"
             return Refusal(HTTPStatus.NOT_FOUND, "not_found", message)
@@ -300,7 +280,7 @@ class Gateway:
 
     def _adopt(self, fd: int, upgrade: Upgrade, head: bytes, early: bytes) -> None:
         if upgrade.path in socketio.PATHS:
-            self._socketio.adopt(fd, upgrade, head, early)
+            self._socketio.requests.adopt(fd, upgrade, head, early)
             return
         is_native = upgrade.path == "/ws"
         form = (self._native if is_native else self._raw)[upgrade.extensions is not None]
@@ -311,15 +291,6 @@ class Gateway:
             assert isinstance(found, Subscribe)  # it was let in
             peer.command(found)
         self._drain.greet(peer)
-
-    def _make_client(self, clients: Clients, sid: str, fd: int | None, query: str) -> FeedClient:
-        form = clients.form_of(self.hub.interest(frozenset()), Over.POLLING if fd is None else Over.WEBSOCKET)
-        opening = maybe_opening(query, self.settings.history_max, self.settings.subscriptions_max)
-        return FeedClient(clients, self._feeds, form, sid, fd, opening)
-
-    def _forget_client(self, client: EngineClient) -> None:
-        assert isinstance(client, FeedClient)
-        self._feeds.forget(client)
 
     def _adopt_stream(self, fd: int, opening: Opening) -> None:
         # Were this gateway killed, its streams would come back spread over so long, too.
@@ -347,7 +318,7 @@ class Gateway:
         refused = sum((server.tally.counts for server in self._servers), Counter[str]())
         return {
             "connections": len(hub.connections),
-            "socketio_sessions": Labelled(("transport",), self._clients.counts()),
+            "socketio_sessions": Labelled(("transport",), self._socketio.counts()),
             "arrivals": self._lobby.count,
             "refused_total": {**dict.fromkeys(LIMITS, 0), **refused},
             "published_total": {**dict.fromkeys(publishing.OUTCOMES, 0), **self._publisher.tally.counts},

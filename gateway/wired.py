@@ -23,7 +23,8 @@ from typing import Any
 from gevent.hub import get_hub
 
 from broker.wire import Position
-from gateway.connection import Behind, Connection
+from gateway.behind import Behind
+from gateway.connection import Connection
 from gateway.forms import Form
 from gateway.gauge import PAUSE_S, Gauge
 from gateway.hub import Hub

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.gap import Gap
 from broker.wire import Position
-from gateway.connection import Behind
+from gateway.behind import Behind
 from gateway.cut import Cut
 from gateway.past import Found
 from gateway.protocol import Command, Subscribe, notice
@@ -166,16 +166,10 @@ class FeedClient(SocketClient):
     def _answer(self, behind: Behind, cut: Cut) -> bytes | None:
         if not isinstance(cut, Restore):
             return super()._answer(behind, cut)
-        if cut.is_decided:
-            answer = super()._answer(behind, cut) if cut.is_recovered else None
-            if cut.is_recovered:
-                if behind.cut is None and self.interest.is_mixed:
-                    assert cut.at
-                    self._owe_newest(behind, cut.at)
-                return answer
-            # It has been told that it lacks nothing. No word more; when it comes back it will hear better.
-            self.hub.later(self._part_for_a_hole)
-            return None
+        return self._send_missed(behind, cut) if cut.is_decided else self._decide(behind, cut)
+
+    def _decide(self, behind: Behind, cut: Restore) -> bytes | None:
+        """Whether it goes on or begins anew."""
         is_whole = cut.look()
         if is_whole is None:
             return None
@@ -186,6 +180,17 @@ class FeedClient(SocketClient):
             self._forget_cut(behind, cut)
             self._begin_anew()
         return b""
+
+    def _send_missed(self, behind: Behind, cut: Restore) -> bytes | None:
+        answer = super()._answer(behind, cut) if cut.is_recovered else None
+        if not cut.is_recovered:
+            # It has been told that it lacks nothing. No word more; when it comes back it will hear better.
+            self.hub.later(self._part_for_a_hole)
+            return None
+        if behind.cut is None and self.interest.is_mixed:
+            assert cut.at
+            self._owe_newest(behind, cut.at)
+        return answer
 
     def _owe_newest(self, behind: Behind, at: Position) -> None:
         """Its offset says what it has of the topics that it wants in full. Of the others it may lack what was
