@@ -33,6 +33,7 @@ from gateway.ring import Ring
 from gateway.routes import Route, Routes
 
 SENDS_PER_TURN = 16
+PATTERNS_PER_TURN = 4_000  # of cohorts that are let go: 2 ms
 COUNTED = ("events", "deliveries", "sends", "slow", "stalled", "unheard", "flooding")
 AT_S = 1.0  # between two positions told to those who want less than all
 
@@ -77,6 +78,7 @@ class Hub:
         self._everyone: Interest = self.interest(frozenset())  # of new connections
         self._cohorts: dict[tuple[Interest, Form], Cohort] = {}
         self._empty: dict[Cohort, None] = {}  # those without members
+        self._going: list[Cohort] = []  # those that had none for a second
         self._conflating: dict[Cohort, None] = {}  # those with lanes
         self._routes = Routes()
         self._dirty: dict[Cohort, None] = {}
@@ -436,13 +438,29 @@ class Hub:
     def expire(self) -> None:
         """Drop what nobody needs any more; to be called about once a second."""
         self.needs.expire()
-        empty, self._empty = self._empty, {}
-        for cohort in empty:
-            del self._cohorts[cohort.interest, cohort.form]
+        self._going.extend(self._empty)
+        self._empty = {}
+        self._let_go()
+        self._tell_positions()
+
+    def _let_go(self) -> None:
+        """Some of the cohorts that were empty. One client that subscribes to more and more leaves a thousand
+        a second behind, of up to a thousand patterns each: 200 ms of work.
+        """
+        patterns = 0
+        while self._going and patterns < PATTERNS_PER_TURN:
+            cohort = self._going.pop()
+            key = cohort.interest, cohort.form
+            if cohort.members or self._cohorts.get(key) is not cohort:
+                continue  # somebody has come, or it was let go before
+            patterns += len(cohort.interest.wants)
+            del self._cohorts[key]
+            self._empty.pop(cohort, None)
             self._dirty.pop(cohort, None)
             self._conflating.pop(cohort, None)
             self._routes.discard(cohort)
-        self._tell_positions()
+        if self._going:
+            self.later(self._let_go)
 
     def _tell_positions(self) -> None:
         """Those who want less than all hear where they are, though nothing may come for them."""

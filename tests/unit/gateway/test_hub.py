@@ -951,3 +951,21 @@ def test_a_connection_that_went_leaves_no_trace(busy_with: Move) -> None:
     assert len(flow.hub.connections) == 1
     assert [len(cohort.members) for cohort in flow.hub._cohorts.values()] == [1]
     assert flow.hub._routes.of("a") == ((), ())
+
+
+def test_sets_that_nobody_has_any_more_are_let_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client that subscribes to more and more leaves many behind, and others are not to wait for it."""
+    monkeypatch.setattr(hub_module, "PATTERNS_PER_TURN", 10)
+    flow = Flow()
+    flow.connect(*(f"t/{number}" for number in range(12)))
+    left = [count_of(flow)]
+    flow.hub.expire()
+    left.append(count_of(flow))
+    while flow.later:
+        flow.later.popleft()()
+        left.append(count_of(flow))
+    assert left[-1] == 1 < len(left) < left[0]
+
+
+def count_of(flow: Flow) -> int:
+    return len(flow.hub._cohorts)
