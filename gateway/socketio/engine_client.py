@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway import frames, protocol
-from gateway.connection import COMMANDS_MAX, Behind
+from gateway.behind import Behind
+from gateway.connection import COMMANDS_MAX
 from gateway.frames import Binary, Text
 from gateway.interest import Interest
 from gateway.peer import TURN_MESSAGES, Peer
