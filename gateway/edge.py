@@ -295,7 +295,7 @@ class EdgeServer(WSGIServer):  # type: ignore[misc]
             self.adopt(fd, found, self._handshake.answer(found), rest)
         elif self.streams:
             lines = "".join(f"{name}: {value}\r\n" for name, value in found.headers.items())
-            _write(fd, f"{STREAM_HEAD}{lines}\r\n".encode())
+            _write(fd, f"{STREAM_HEAD}{lines}\r\n".encode("latin-1"))
             self.streams.adopt(fd, found)
 
     def hold(self, arrival: Arrival, size: int) -> None:
@@ -435,7 +435,8 @@ def _answer(status: HTTPStatus, headers: Mapping[str, str], body: bytes) -> byte
     status = HTTPStatus(status)
     first = f"HTTP/1.1 {status.value} {status.phrase}\r\nDate: {formatdate(usegmt=True)}\r\n"
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"{first}{lines}Connection: close\r\n\r\n".encode() + body
+    # As it was read: an origin is said back in the bytes that it came in.
+    return f"{first}{lines}Connection: close\r\n\r\n".encode("latin-1") + body
 
 
 def _write(fd: int, data: bytes) -> None:

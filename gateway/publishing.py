@@ -209,7 +209,8 @@ class Publisher:
         try:
             waiting.settled(outcome)
         except Exception:
-            log.exception("an outcome was not taken")  # the others' outcomes are to come
+            # It is one client's fault of ours: the outcomes of the others are to come.
+            log.exception("an outcome was not taken")
 
 
 def _refusal(error: ControlError) -> Refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 
@@ -14,4 +15,6 @@ IS_SEARCH = "PENSTOCK_MODEL_RUNS" in os.environ
 settings.register_profile("penstock", deadline=None, print_blob=True, derandomize=not IS_SEARCH)
 settings.load_profile("penstock")
 # It would try numbers that stand in our modules as well, those that are loaded: others in each worker.
-providers._get_local_constants = lambda: providers._local_constants
+# There is no setting for that, and these two names may go with an update: then this fails.
+_none_of_ours = providers._local_constants
+pytest.MonkeyPatch().setattr(providers, "_get_local_constants", lambda: _none_of_ours)

@@ -183,5 +183,6 @@ class Clients:
         try:
             self.look()
         except Exception:
-            log.exception("a look at the sessions failed")  # the others are to be looked at next time
+            # Or nobody would be looked at any more: neither pinged, nor parted with when silent.
+            log.exception("a look at the sessions failed")
             self._arm()

@@ -7,6 +7,7 @@ read; once it has taken over, what was still to be sent goes there.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from gateway.behind import Behind
 from gateway.connection import COMMANDS_MAX
 from gateway.frames import Binary, Text
 from gateway.interest import Interest
-from gateway.peer import TURN_MESSAGES, Peer
+from gateway.peer import TURN_MESSAGES, TURN_S, Peer
 from gateway.socketio.engine import PROBE, Act, Cause, Engine, Over
 from gateway.socketio.engine_packets import (
     EnginePacket,
@@ -207,12 +208,14 @@ class EngineClient(Peer):
         except BadPacket as error:
             self.refuse(error.reason)
             raise
-        for number, packet in enumerate(packets):
+        until_s = time.monotonic() + TURN_S
+        for number, packet in enumerate(packets, 1):
             if self.engine.is_closed:
                 return  # by the packet before
-            if number and number % TURN_MESSAGES == 0:
+            if number % TURN_MESSAGES == 0 or time.monotonic() > until_s:
                 give_way()
                 self._check_polls()
+                until_s = time.monotonic() + TURN_S
             try:
                 self._heed(packet, Over.POLLING)
             except BadPacket as error:

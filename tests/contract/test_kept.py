@@ -17,18 +17,6 @@ from tests.support.logs import Bench, bench, full_disk, put, read, read_only
 from tests.support.power import Disk
 
 
-@pytest.fixture(params=["power", "process", "memory"])
-def durability(request: pytest.FixtureRequest) -> Durability:
-    found: Durability = request.param
-    return found
-
-
-@pytest.fixture
-def on(tmp_path: Path, durability: Durability) -> Iterator[Bench]:
-    with bench(tmp_path, durability=durability) as made:
-        yield made
-
-
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Iterator[Bench]:
     with bench(tmp_path) as made:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.actors import Producing
 from tests.faults.stage import Stage, stage
 from tests.faults.verdict import Verdict
+from tests.support.disks import NEEDS_ROOT, small_disk
 from tests.support.log import status
 from tests.support.waiting import wait_for
 
 # Less than the write-ahead log may have on a large disk: of a small one it takes a part.
 DISK_BYTES = 24 << 20
 BACK_S = 5.0
-NEEDS_ROOT = "only root may mount a small disk, and not everywhere"
 
 
 def full(seed: int, brief: bool = False) -> Verdict:
     """Confirmed publishing is refused and waits; live events and reading go on; with room it goes on."""
     what = "disk full, under log and stdout"
-    with stage("F12", what, seed, brief=brief, is_empty=True) as on, _small_disk(on.folder / "disk") as disk:
+    with (
+        stage("F12", what, seed, brief=brief, is_empty=True) as on,
+        small_disk(on.folder / "disk", DISK_BYTES) as disk,
+    ):
         if disk is None:
             on.verdict.left_out = NEEDS_ROOT
             return on.verdict
@@ -57,21 +57,6 @@ def full(seed: int, brief: bool = False) -> Verdict:
         verdict.back_s = back_s
         on.measure("confirmed again", back_s, "s", at_most=BACK_S)
         return verdict
-
-
-@contextmanager
-def _small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of its own; None where that may not be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, stderr=subprocess.DEVNULL, timeout=20).returncode:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        # Whoever has a file open there ends after this: the mount goes when the last one does.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=20)
 
 
 def _fill(path: Path) -> None:

@@ -31,6 +31,8 @@ BROKER, GATEWAY = 0, 1  # seeds by which F8 stops one or the other
 )
 def test_nothing_is_lost_and_nobody_is_deceived(run: Run, seed: int) -> None:
     verdict = run(seed, True)
-    if verdict.left_out:
+    # Of these rows the full disk alone (F12) can be left out: whatever else cannot be run fails.
+    if run is disks.full and verdict.left_out:
         pytest.skip(verdict.left_out)
+    assert not verdict.left_out
     assert verdict.why() == [], verdict

@@ -17,7 +17,7 @@ import pytest
 from broker.errors import ControlError, Fenced, LogLost, NotConfirmed, PublishTimeout
 from broker.sockets import REQUEST_MAX_BYTES
 from producer import Publisher
-from tests.support.docs import DOCS, blocks
+from tests.support.docs import PRODUCERS, blocks
 from tests.support.log import logged, status
 from tests.support.ports import reserved_ports
 from tests.support.processes import REPO, Broker, environment
@@ -224,7 +224,7 @@ def head(broker: Broker) -> int:
 
 
 def example(place: int, broker: Broker) -> list[str]:
-    code = blocks(DOCS / "producers.md", "python", "Confirmed")[place]
+    code = blocks(PRODUCERS, "python", "Confirmed")[place]
     return [
         sys.executable,
         "-c",

@@ -1,11 +1,9 @@
-"""The examples of the README and of docs/protocol.md, with a real broker and a real gateway."""
+"""What docs/protocol.md says that programs exchange, and the metrics of docs/operating.md."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -21,20 +19,15 @@ from websockets.typing import Subprotocol
 
 from broker import control
 from broker.wire import BEAT_TOPIC, DEMAND_TOPIC, pack_event
-from tests.support.docs import DOCS, PROTOCOL, README, blocks, first_cells, lines
+from tests.support.docs import OPERATING, PROTOCOL, blocks, first_cells, lines
+from tests.support.examples import here, reading, wait_printed
 from tests.support.log import logged
-from tests.support.ports import reserved_ports
-from tests.support.processes import REPO, Broker, Gateway, environment
+from tests.support.processes import Broker, Gateway
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
 from tests.support.sending import numbered, push
 from tests.support.waiting import DEADLINE_S, wait_for
 
-OPERATING = DOCS / "operating.md"
-PRODUCERS = DOCS / "producers.md"
-SOCKET_IO = DOCS / "socketio.md"
-SUBSCRIBERS = DOCS / "subscribers.md"
-PACKAGES = REPO / "web" / "node_modules"
 # What an object has only sometimes.
 SOMETIMES = {"lost", "truncated"}
 
@@ -49,158 +42,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def gateway(tmp_path: Path, broker: Broker) -> Iterator[Gateway]:
     with running_gateway(tmp_path, broker, anonymous_publish='["room/**"]') as service:
         yield service
-
-
-def here(code: str, broker: Broker, gateway: Gateway | None = None) -> str:
-    """An example, with the addresses of these processes for the usual ones."""
-    for port, name in (("5555", "ingest"), ("5556", "feed"), ("5557", "control"), ("5558", "push")):
-        code = code.replace(f"tcp://127.0.0.1:{port}", broker.address[name])
-    code = code.replace("http://127.0.0.1:9100", broker.address["admin"])
-    if gateway is not None:
-        code = code.replace("http://127.0.0.1:9101", gateway.address["admin"])
-        code = code.replace("127.0.0.1:8000", gateway.address["url"].removeprefix("http://"))
-    return code
-
-
-@contextmanager
-def reading(command: list[str], folder: Path) -> Iterator[Path]:
-    """A program that runs while the block lasts; the file that it prints to."""
-    out, err = folder / "example.out", folder / "example.err"
-    with out.open("wb") as to, err.open("wb") as errors:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment({}), stdin=subprocess.DEVNULL, stdout=to, stderr=errors
-        )
-    try:
-        yield out
-    finally:
-        process.kill()
-        process.wait()
-        sys.stderr.write(err.read_text())  # shown with a failure
-
-
-def wait_printed(out: Path, *wanted: str) -> None:
-    wait_for(
-        lambda: all(text in out.read_text() for text in wanted),
-        what=lambda: f"{wanted} printed, there is\n{out.read_text()}",
-    )
-
-
-def node(code: str, folder: Path) -> list[str]:
-    """A command that runs it as a module, in a project that has the page's packages."""
-    assert (PACKAGES / "ws").is_dir(), "run `npm ci` in web/ first"
-    (folder / "node_modules").symlink_to(PACKAGES)
-    (folder / "example.mjs").write_text(code)
-    return ["node", "example.mjs"]
-
-
-# The README
-
-
-def test_a_producer_in_three_lines_of_pyzmq(broker: Broker) -> None:
-    code, _ = blocks(README, "python")
-    assert code.count("\n") == 3
-    command = [sys.executable, "-c", here(code, broker)]
-    for _ in range(3):
-        subprocess.run(command, env=environment({}), timeout=DEADLINE_S, check=True)
-    wait_for(lambda: len(logged(broker.address["control"], "room/*")) == 3, what="three events")
-    assert logged(broker.address["control"], "room/*")[0].payload == b'{"celsius": 20.5}'
-
-
-def test_a_producer_in_three_lines_waits_for_a_broker_that_comes_later(tmp_path: Path) -> None:
-    code, _ = blocks(README, "python")
-    with reserved_ports(1) as (port,):
-        push = f"tcp://127.0.0.1:{port}"
-        # It says when the lines have run, before the end of their `with`, and when that is over.
-        code = code.replace("tcp://127.0.0.1:5558", push).rstrip() + "; print('sent')\nprint('over')"
-        with reading([sys.executable, "-c", code], tmp_path) as out:
-            wait_printed(out, "sent")
-            assert "over" not in out.read_text()
-            with running_broker(tmp_path, push=push) as broker:
-                wait_printed(out, "over")
-                events = wait_for(lambda: logged(broker.address["control"], "room/*"), what="it arrives")
-                assert [event.payload for event in events] == [b'{"celsius": 20.5}']
-
-
-def test_a_confirmed_producer(broker: Broker, tmp_path: Path) -> None:
-    _, code = blocks(README, "python")
-    code = code.replace("confirm=True", f"confirm=True, control={broker.address['control']!r}")
-    subprocess.run([sys.executable, "-c", code], env=environment({}), timeout=DEADLINE_S, check=True)
-    assert [event.payload for event in logged(broker.address["control"], "order/*")] == [b'{"total":42}']
-
-
-def test_a_producer_in_node(broker: Broker, tmp_path: Path) -> None:
-    code, _ = blocks(README, "js")
-    command = node(here(code, broker), tmp_path)
-    subprocess.run(command, cwd=tmp_path, env=environment({}), timeout=DEADLINE_S, check=True)
-    wait_for(lambda: logged(broker.address["control"], "room/*"), what="it arrives")
-    assert logged(broker.address["control"], "room/*")[0].payload == b'{"celsius":21.5}'
-
-
-def test_a_listener_in_five_lines(broker: Broker, gateway: Gateway, tmp_path: Path) -> None:
-    (html,), (_, code) = blocks(README, "html"), blocks(README, "js")
-    assert html.count("\n") + code.count("\n") <= 5
-    # Our pages run no inline script.
-    assert '<script type="module" src="mine.js"></script>' in html
-    code = code.replace("/penstock.js", str(REPO / "web/public/penstock.js"))
-    # What a browser has and Node has not: a WebSocket, and a page that it is on.
-    browser = f"""
-        import {{ WebSocket }} from 'ws'
-        globalThis.WebSocket = WebSocket
-        globalThis.location = {{ href: '{gateway.address["url"]}/' }}
-    """
-    push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.5}']])
-    with reading(node(browser + code, tmp_path), tmp_path) as out:
-        wait_printed(out, "room/temperature { celsius: 20.5 }")
-        push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.6}']])
-        wait_printed(out, "room/temperature { celsius: 20.6 }")
-
-
-def test_a_client_of_socket_io(broker: Broker, gateway: Gateway, tmp_path: Path) -> None:
-    code, *_ = blocks(SOCKET_IO, "js")
-    push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.5}']])
-    with reading(node(here(code, broker, gateway), tmp_path), tmp_path) as out:
-        wait_printed(out, "room/temperature { celsius: 20.5 }", "subscribed { position: ", "recovered: true")
-        push(broker.address["push"], [[b"room/temperature", b'{"celsius": 20.6}']])
-        wait_printed(out, "room/temperature { celsius: 20.6 }")
-
-
-def test_a_client_of_socket_io_that_keeps_its_offset_itself(
-    broker: Broker, gateway: Gateway, tmp_path: Path
-) -> None:
-    beginning = """
-        import { io } from 'socket.io-client'
-        const socket = io('http://127.0.0.1:8000')
-        // As older ones, which have none.
-        socket.on('disconnect', () => { delete socket._pid; console.log('away') })
-        socket.on('event', ({ data, history }) => console.log(data, history))
-    """
-    (code,) = blocks(SOCKET_IO, "js", "Clients that keep it themselves")
-    push(broker.address["push"], [[b"room/temperature", b"1"]])
-    with reading(node(here(beginning + code, broker, gateway), tmp_path), tmp_path) as out:
-        wait_printed(out, "1 true")
-        push(broker.address["push"], [[b"room/temperature", b"2"]])
-        wait_printed(out, "2 undefined")
-        gateway.kill()
-        wait_printed(out, "away")
-        push(broker.address["push"], [[b"room/temperature", b"3"]])
-        wait_for(lambda: len(logged(broker.address["control"], "room/*")) == 3, what="a third event")
-        gateway.start()
-        wait_printed(out, "3 true")
-        assert out.read_text().splitlines() == ["1 true", "2 undefined", "away", "3 true"]
-
-
-CURLS = [(page.name, line) for page in (README, OPERATING) for line in lines(page, "sh") if "curl" in line]
-
-
-@pytest.mark.parametrize(("page", "line"), CURLS)
-def test_every_address_that_is_asked_answers(broker: Broker, gateway: Gateway, page: str, line: str) -> None:
-    _, *options, url = shlex.split(here(line, broker, gateway))
-    body = options[1].encode() if options[:1] == ["-d"] else None
-    with urllib.request.urlopen(url, body, timeout=DEADLINE_S) as answer:
-        assert answer.status == 200
-
-
-# What programs exchange
 
 
 def fits(said: Any, real: Any) -> bool:
@@ -265,82 +106,6 @@ def test_a_subscriber_in_plain_pyzmq(broker: Broker, tmp_path: Path) -> None:
 
 
 PUBLISHING = {each.__struct_config__.tag for each in get_args(control.Publishing)}
-
-
-def with_addresses(code: str, broker: Broker) -> str:
-    """An example that uses the usual addresses without naming them, with those of this broker."""
-    links = "feed={feed!r}, control={control!r}".format(**broker.address)
-    code = re.sub(r'Subscriber\(("[^)]*)\)', rf"Subscriber(\1, {links})", code)
-    return code.replace("Publisher()", f"Publisher({broker.address['ingest']!r}, {links})")
-
-
-def test_a_subscriber_in_three_lines(broker: Broker, tmp_path: Path) -> None:
-    code = blocks(SUBSCRIBERS, "python")[0]
-    assert len([line for line in code.splitlines() if line]) == 3
-    push(broker.address["push"], [*numbered("room/a", range(12)), [b"room/note", b"window open"]])
-    wait_for(lambda: logged(broker.address["control"], "room/note"), what="all of it logged")
-    with reading([sys.executable, "-c", with_addresses(code, broker)], tmp_path) as out:
-        wait_printed(out, "room/a {'n': 2}", "room/note window open")
-        broker.kill()
-        broker.start()
-        push(broker.address["push"], numbered("room/a", range(12, 14)))
-        wait_printed(out, "room/a {'n': 13}")
-        numbers = [f"room/a {{'n': {number}}}" for number in range(2, 14)]
-        assert out.read_text().splitlines() == [*numbers[:10], "room/note window open", *numbers[10:]]
-
-
-def test_a_subscriber_is_told_what_is_missing(broker: Broker, tmp_path: Path) -> None:
-    push(broker.address["push"], numbered("room/a", range(2)))
-    wait_for(lambda: len(logged(broker.address["control"], "room/a")) == 2, what="two events")
-    code = with_addresses(blocks(SUBSCRIBERS, "python")[1], broker)
-    with reading([sys.executable, "-c", code], tmp_path) as out:
-        wait_printed(out, "{'n': 1}")
-        assert out.read_text().startswith("missing ** 0000000000000001.99 ")
-        assert out.read_text().splitlines()[0].endswith(" epoch None")
-
-
-def test_a_subscriber_that_stores_its_position_goes_on_there(broker: Broker, tmp_path: Path) -> None:
-    code = with_addresses(blocks(SUBSCRIBERS, "python")[2], broker)
-    push(broker.address["push"], numbered("room/a", range(2)))
-    wait_for(lambda: len(logged(broker.address["control"], "room/a")) == 2, what="two events")
-    for first in (0, 2, 4):
-        with reading([sys.executable, "-c", code], tmp_path) as out:
-            wait_printed(out, f"{{'n': {first + 1}}}")
-            assert [line.split(" ", 1)[1] for line in out.read_text().splitlines()] == [
-                f"{{'n': {number}}}" for number in (first, first + 1)
-            ]
-            wait_stored(tmp_path / "room.position", logged(broker.address["control"], "room/a")[-1].seq)
-        push(broker.address["push"], numbered("room/a", [first + 2, first + 3]))
-
-
-def wait_stored(file: Path, seq: int) -> None:
-    wait_for(lambda: file.exists() and file.read_text().endswith(f".{seq}"), what=f"{seq} in {file}")
-
-
-def test_a_producer_that_asks_who_watches(broker: Broker, tmp_path: Path) -> None:
-    (code,) = blocks(PRODUCERS, "python", "Work that nobody watches")
-    with reading([sys.executable, "-c", with_addresses(code, broker)], tmp_path):
-        wait_for(lambda: logged(broker.address["control"], "room/temperature"), what="an event")
-
-
-def test_events_on_the_command_line(broker: Broker, tmp_path: Path) -> None:
-    (told,) = [line for line in lines(PRODUCERS, "sh") if line.startswith("penstock pub ")]
-    listening, *_ = [line for line in lines(SUBSCRIBERS, "sh") if line.startswith("penstock sub ")]
-    names = ("ingest", "push", "feed", "control")
-    env = environment({f"PENSTOCK_PRODUCER__{name.upper()}": broker.address[name] for name in names})
-    published = subprocess.run(
-        ["sh", "-c", told], cwd=REPO, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=True
-    )
-    assert re.fullmatch(r"[0-9a-f]{16}\.1\n", published.stdout)
-    out = tmp_path / "sub.out"
-    with (
-        out.open("wb") as to,
-        subprocess.Popen(shlex.split(listening, comments=True), env=env, stdout=to) as sub,
-    ):
-        try:
-            wait_printed(out, 'room/temperature {"celsius": 20.5}')
-        finally:
-            sub.kill()
 
 
 OPERATIONS = {each.__struct_config__.tag for each in get_args(control.AnyRequest)} - PUBLISHING

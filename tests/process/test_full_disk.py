@@ -23,6 +23,7 @@ from broker.store import Change, Store
 from broker.tables import reading
 from broker.verify import verify
 from broker.wire import Position, pack_event
+from tests.support.disks import NEEDS_ROOT, small_disk
 from tests.support.log import ask, logged, status
 from tests.support.ports import reserved_ports
 from tests.support.processes import STOP_S, broker_environment, environment
@@ -40,16 +41,10 @@ FILLING = "filling"
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of a megabyte, or of as many KB as are asked for."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    size_kb = getattr(request, "param", SIZE_KB)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "penstock-test", str(place)]
-    if os.getuid() or subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("only root may mount a file system of its own, and not everywhere")
-    try:
+    with small_disk(tmp_path / "disk", getattr(request, "param", SIZE_KB) << 10) as place:
+        if place is None:
+            pytest.skip(NEEDS_ROOT)
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_a_disk_that_is_read_only(tmp_path: Path, disk: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from broker.wire import Position
-from tests.support.docs import DOCS, lines
+from tests.support.docs import OPERATING, lines
 from tests.support.log import logged, status
 from tests.support.ports import reserved_ports
 from tests.support.processes import REPO, Broker, environment
@@ -136,7 +136,7 @@ def test_the_commands_of_the_docs(tmp_path: Path, broker: Broker) -> None:
     push_and_wait(broker, "a", 3)
     env = environment({"PENSTOCK_BROKER__LOG": str(tmp_path / "log.db")})
     (tmp_path / "backups").mkdir()
-    told = lines(DOCS / "operating.md", "sh", "Backup, and what to do with damage")
+    told = lines(OPERATING, "sh", "Backup, and what to do with damage")
     assert [line.split()[:3] for line in told if line.startswith("penstock")] == [
         ["penstock", "log", command] for command in ("backup", "verify", "restore")
     ]

@@ -182,6 +182,22 @@ def test_what_the_log_has_no_longer_is_a_gap_and_then_comes_the_rest(tmp_path: P
     assert missing == set()
 
 
+def read_to_its_end(broker: Broker, gateway: Gateway, quick: Client, slow: Sleeper, count: int) -> str:
+    """What `slow` is closed with, which takes none of so many events until it is; another takes all."""
+    quick.connect(gateway.address["own"])
+    taken = quick.subscribe("a")
+    push(broker.address["push"], filled("a", 0, count))
+    quick.read_events(taken, count)
+    wait_for(lambda: status(gateway)["stalled"] == 1, what="its end")
+    while slow.read():
+        pass
+    close = slow.protocol.close_rcvd
+    assert close is not None and int(close.code) == 4408
+    had = slow.numbers
+    assert had == list(range(len(had))) and 0 < len(had) < count
+    return close.reason
+
+
 def test_one_that_takes_nothing_is_closed_with_its_position_and_comes_back(
     tmp_path: Path, broker: Broker
 ) -> None:
@@ -191,18 +207,8 @@ def test_one_that_takes_nothing_is_closed_with_its_position_and_comes_back(
         Client() as quick,
         sleeper(gateway, subscribe="a") as slow,
     ):
-        quick.connect(gateway.address["own"])
-        taken = quick.subscribe("a")
-        push(broker.address["push"], filled("a", 0, count))
-        quick.read_events(taken, count)
-        wait_for(lambda: status(gateway)["stalled"] == 1, what="its end")
-        while slow.read():
-            pass
-        close = slow.protocol.close_rcvd
-        assert close is not None and int(close.code) == 4408
-        place = close.reason.rpartition(" ")[2]
+        place = read_to_its_end(broker, gateway, quick, slow, count).rpartition(" ")[2]
         had = slow.numbers
-        assert had == list(range(len(had))) and 0 < len(had) < count
         with sleeper(gateway, subscribe="a", since=place) as again:
             assert [each["ok"]["recovered"] for each in again.told if "reply" in each] == [True]
             assert [*had, *again.numbers] == list(range(count))
@@ -218,17 +224,7 @@ def test_one_of_socket_io_that_takes_nothing_is_closed(tmp_path: Path, broker: B
         closing(SocketSleeper(gateway)) as slow,
     ):
         slow.subscribe(subscribe="a")
-        quick.connect(gateway.address["own"])
-        taken = quick.subscribe("a")
-        push(broker.address["push"], filled("a", 0, count))
-        quick.read_events(taken, count)
-        wait_for(lambda: status(gateway)["stalled"] == 1, what="its end")
-        while slow.read():
-            pass
-        close = slow.protocol.close_rcvd
-        assert close is not None and int(close.code) == 4408
-        had = slow.numbers
-        assert had == list(range(len(had))) and 0 < len(had) < count
+        read_to_its_end(broker, gateway, quick, slow, count)
 
 
 def test_one_that_does_not_answer_is_closed_and_one_that_does_stays(tmp_path: Path, broker: Broker) -> None:

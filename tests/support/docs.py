@@ -9,7 +9,11 @@ from tests.support.processes import REPO
 
 DOCS = REPO / "docs"
 README = REPO / "README.md"
+OPERATING = DOCS / "operating.md"
+PRODUCERS = DOCS / "producers.md"
 PROTOCOL = DOCS / "protocol.md"
+SOCKET_IO = DOCS / "socketio.md"
+SUBSCRIBERS = DOCS / "subscribers.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -23,6 +23,7 @@ from tests.support.waiting import DEADLINE_S
 SEPARATOR = "\x1e"
 POLLING = "EIO=4&transport=polling"
 WEBSOCKET = "EIO=4&transport=websocket"
+TRANSPORT, SESSION, METHOD, REQUEST, FORBIDDEN, REVISION = range(6)  # numbers of errors
 
 
 class Answer(NamedTuple):

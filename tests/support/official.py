@@ -17,14 +17,20 @@ from itertools import count
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from broker.wire import Position
 from deploy.parent import end_with_parent
-from tests.support.processes import REPO, environment
+from tests.support.processes import REPO, end_with_input, environment
 from tests.support.waiting import DEADLINE_S, wait_for
 
 PROGRAM = REPO / "tests" / "support" / "official.mjs"
-CLOSE_S = 10.0
 POLLING, UPGRADING, WEBSOCKET = ["polling"], ["polling", "websocket"], ["websocket"]
+TRANSPORTS = [
+    pytest.param(POLLING, id="polling"),
+    pytest.param(UPGRADING, id="upgrading"),
+    pytest.param(WEBSOCKET, id="websocket"),
+]
 
 
 class Official:
@@ -75,6 +81,12 @@ class Official:
         """That is where it comes back."""
         self._node.do("move", client=self.name, url=url)
 
+    def go_away(self) -> None:
+        """Until it is moved elsewhere."""
+        self.move("http://127.0.0.1:1")
+        self.break_off()
+        self.wait(lambda: self.errors, "that nobody is there")
+
     def close(self) -> None:
         """By its own wish: it does not come back."""
         self._node.do("close", client=self.name)
@@ -96,6 +108,12 @@ class Official:
     def numbers(self, topic: str) -> list[int]:
         """Of numbered events, see `sending`."""
         return [each["data"]["n"] for each in self.events if each["topic"] == topic]
+
+    def assert_each_once(self, topic: str) -> None:
+        """Of numbered events from its first to its last, in order, and no gap."""
+        found = self.numbers(topic)
+        assert found == list(range(found[0], found[0] + len(found)))
+        assert self.said("gap") == []
 
     @property
     def offset(self) -> str:
@@ -225,13 +243,7 @@ def officials() -> Iterator[Officials]:
         wait_for(lambda: node.is_ready, what="the Node process of official clients")
         yield node
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_with_input(process)
 
 
 def _as_bytes(value: object) -> dict[str, str]:

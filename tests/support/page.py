@@ -12,12 +12,11 @@ from threading import Timer
 from typing import Any
 
 from deploy.parent import end_with_parent
-from tests.support.processes import REPO, environment
+from tests.support.processes import REPO, end_with_input, environment
 from tests.support.waiting import DEADLINE_S, wait_for
 
 DRIVER = REPO / "tests" / "browser" / "driver.mjs"
 ANSWER_S = 30.0
-CLOSE_S = 10.0
 
 # What puppeteer calls them, by the names of their programs, which are those of Debian's packages.
 KINDS = {"chromium": "chrome", "firefox-esr": "firefox"}
@@ -177,10 +176,4 @@ def browser(folder: Path, kind: str = "chromium") -> Iterator[Page]:
             page._answer("launch")
             yield page
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(CLOSE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_with_input(process)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from deploy.parent import end_with_parent
 from deploy.supervised import maybe_addresses
@@ -23,6 +24,7 @@ from tests.support.waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 STOP_S = 20.0
+CLOSE_S = 10.0
 _serial = count()
 
 
@@ -173,6 +175,26 @@ def gateway(folder: Path, to: Broker, number: int = 0, **settings: object) -> It
     service = Gateway(f"gateway-{number}", ["-m", "gateway"], env, folder)
     with running(service):
         yield service
+
+
+@contextmanager
+def two_gateways(folder: Path, to: Broker, **settings: Any) -> Iterator[tuple[Gateway, Gateway]]:
+    """Of one set: they share a port."""
+    with gateway(folder, to, **settings) as first:
+        port = first.address["url"].rsplit(":", 1)[1]
+        with gateway(folder, to, number=1, port=port, **settings) as second:
+            yield first, second
+
+
+def end_with_input(process: subprocess.Popen[str]) -> None:
+    """For programs that end with their stdin: it is closed, and whoever goes on all the same is killed."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(CLOSE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _named(section: str, settings: Mapping[str, object]) -> dict[str, str]:

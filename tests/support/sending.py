@@ -10,6 +10,8 @@ from threading import Event, Thread
 
 import zmq
 
+from tests.support.processes import Broker
+
 CLOSE_S = 10
 
 
@@ -25,6 +27,11 @@ def push(address: str, messages: Sequence[Sequence[bytes]]) -> None:
 def numbered(topic: str, numbers: Sequence[int]) -> list[list[bytes]]:
     """Messages for `push`: {"n": number} each."""
     return [[topic.encode(), json.dumps({"n": number}).encode()] for number in numbers]
+
+
+def publish(broker: Broker, topic: str, *numbers: int) -> None:
+    """Numbered events, over the PUSH port."""
+    push(broker.address["push"], numbered(topic, numbers))
 
 
 def number_alone(number: int) -> bytes:

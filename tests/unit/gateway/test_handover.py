@@ -316,6 +316,7 @@ def test_nor_is_a_link(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
         assert_off(one, "is a link", caplog)
 
 
+# chown(2): nobody else may give a folder away. `make test` runs it where it is root's.
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes folders of others")
 def test_nor_one_of_another_user(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.mkdir(0o700)

@@ -40,6 +40,12 @@ def publish(flow: Flow, *topics: str) -> None:
     flow.rest()
 
 
+def rest_until_back(flow: Flow, browser: Browser) -> None:
+    """No further than to what it is told first."""
+    while len(browser.recovered) == 1:
+        flow.later.popleft()() if flow.later else flow.log.answer()
+
+
 def offset(seq: int, *patterns: str, epoch: int = EPOCH) -> str:
     wants = frozenset(Want(Pattern(each)) for each in patterns)
     return f"{Position(epoch, seq)}.{set_name(wants)}"
@@ -184,8 +190,7 @@ def test_an_upgrade_meanwhile_keeps_what_it_is_told_of() -> None:
     browser.connect(rests=False)
     client = browser.client
     assert client is not None
-    while len(browser.recovered) == 1:
-        flow.later.popleft()() if flow.later else flow.log.answer()
+    rest_until_back(flow, browser)
     assert not client.interest.wants
     assert {want.pattern.text for want in client.told_interest.wants} == {"a"}
     assert offset(1, "a").encode() in client.form.at(position(1))
@@ -246,8 +251,7 @@ def test_what_goes_between_the_two_looks_ends_it() -> None:
     browser.break_off()
     publish(flow, "a", "a", "a")
     browser.connect(rests=False)
-    while len(browser.recovered) == 1:
-        flow.later.popleft()() if flow.later else flow.log.answer()
+    rest_until_back(flow, browser)
     flow.log.forget(3)
     flow.rest()
     assert (browser.recovered, browser.topics, browser.is_closed) == ([False, True], ["a 1"], True)

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 
-import gevent
 import pytest
 
 from gateway.socketio import poll
@@ -155,7 +154,6 @@ def test_no_more_than_so_much_is_read_before_the_answer(polled: Polled) -> None:
         return False
 
     wait_in_loop(is_stuck, what="a socket that takes no more")
-    gevent.sleep(0)
     polled.poll.look()
     assert len(polled.poll._behind) < poll.BEHIND_MAX_BYTES + poll.READ_BYTES < sent
     polled.poll.answer(b"6")

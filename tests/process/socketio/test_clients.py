@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,41 +13,12 @@ from websockets.sync.client import connect
 
 from broker.wire import Content, pack_meta
 from tests.support.log import logged
-from tests.support.official import POLLING, UPGRADING, WEBSOCKET, Official, Officials, officials
+from tests.support.official import TRANSPORTS, UPGRADING, Official, Officials
 from tests.support.processes import Broker, Gateway
 from tests.support.processes import broker as running_broker
 from tests.support.processes import gateway as running_gateway
-from tests.support.sending import numbered, push, stream
+from tests.support.sending import publish, push, stream
 from tests.support.waiting import DEADLINE_S, wait_for
-
-TRANSPORTS = [
-    pytest.param(POLLING, id="polling"),
-    pytest.param(UPGRADING, id="upgrading"),
-    pytest.param(WEBSOCKET, id="websocket"),
-]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with running_broker(tmp_path_factory.mktemp("broker"), keep_events=100_000) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, broker, anonymous_publish='["room/**"]') as service:
-        yield service
-
-
-@pytest.fixture
-def node() -> Iterator[Officials]:
-    with officials() as process:
-        yield process
-
-
-def publish(broker: Broker, topic: str, *numbers: int) -> None:
-    push(broker.address["push"], numbered(topic, numbers))
 
 
 def settled(client: Official, transports: list[str]) -> None:
