@@ -149,9 +149,15 @@ class _Verification:
             self._damage(self._last + 1, first - 1, "summary and body")
             self._is_unread = False
         if body is not None and is_body:
-            self._body(first, last, body)
-            if not is_summary or chunks.summarize(body) != summary:
-                self._faults.append(f"summary of first={first} last={last}: made anew when the log is opened")
+            try:
+                self._body(first, last, body)
+                is_summary = is_summary and chunks.summarize(body) == summary
+            except StructError:
+                self._damage(first, last, "form of the body")  # it was written so, by whom ever
+            else:
+                if not is_summary:
+                    fault = f"summary of first={first} last={last}: made anew when the log is opened"
+                    self._faults.append(fault)
         elif summary is None:
             self._unlogged.append((first, last))
         else:

@@ -196,3 +196,13 @@ def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(ForeignLog):
         verify(tmp_path / "log.db")
     assert [path.name for path in tmp_path.iterdir()] == ["log.db"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\0", b"\0\0\0\x01short"], ids=["empty", "a byte", "an entry cut off"]
+)
+def test_a_body_of_no_form_is_damage(on: Bench, body: bytes) -> None:
+    """Though its checksum is right."""
+    stored(on, Row.make(1, 1, 0.0, b"", body))
+    damaged, _ = found(on)
+    assert damaged == [Damaged(1, 1, "form of the body")]
